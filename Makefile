@@ -1,0 +1,75 @@
+# What is here needs Go and make alone, except e2e, which says what it installs.
+# Tools run at the versions below; "go run" fetches and builds them.
+
+GO ?= go
+GOLANGCI_LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0
+
+# How long each fuzz target runs, in "make fuzz".
+FUZZTIME ?= 10s
+
+# The race detector needs a C compiler. "make test RACE=-race" insists on it.
+RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
+
+.PHONY: help
+help:
+	@echo 'make test         vet and all Go tests; fails if a test is skipped'
+	@echo 'make fuzz         every fuzz target for FUZZTIME ($(FUZZTIME)) each'
+	@echo 'make lint         golangci-lint (formatting, too) and go.mod'
+	@echo 'make vuln         govulncheck, with the database of vuln.go.dev'
+	@echo 'make e2e          a real browser and real clients; installs what it needs'
+	@echo 'make check        all of the above: what CI runs'
+	@echo 'make bench        cost against Caddy alone, some minutes; Linux'
+	@echo 'make bench-quick  the same under a minute, less exact'
+	@echo 'make soak         long runs of tests, fuzzing and benchmark, about an hour'
+
+.PHONY: check
+check: lint vuln test fuzz e2e
+
+.PHONY: test
+test:
+	@test -n '$(RACE)' || echo 'no C compiler: testing without the race detector'
+	$(GO) vet ./...
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on ./...
+
+# One at a time, since go test fuzzes one target of one package at a time. A
+# target counts only where it is declared: at the start of a line of a test.
+.PHONY: fuzz
+fuzz:
+	@set -e; found=0; \
+	for file in $$(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=e2e . | sort); do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' "$$file"); do \
+			found=1; echo "$$target in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done; \
+	test $$found = 1 || { echo 'no fuzz target found' >&2; exit 1; }
+
+.PHONY: lint
+lint:
+	$(GOLANGCI_LINT) run ./...
+	$(GO) mod tidy -diff
+	@if [ -f e2e/go.mod ]; then echo 'the same in e2e'; \
+		cd e2e && $(GOLANGCI_LINT) run ./... && $(GO) mod tidy -diff; fi
+
+.PHONY: vuln
+vuln:
+	$(GOVULNCHECK) ./...
+
+.PHONY: e2e
+e2e:
+	e2e/run.sh
+
+.PHONY: bench
+bench:
+	$(GO) run ./bench
+
+.PHONY: bench-quick
+bench-quick:
+	$(GO) run ./bench --quick
+
+.PHONY: soak
+soak:
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
+	$(MAKE) fuzz FUZZTIME=3m
+	$(GO) run ./bench --rounds 31
