@@ -1,0 +1,204 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"reflect"
+	"sync"
+	"syscall"
+)
+
+// largeBuffer is what one read takes at most while data flows; smallBuffer is
+// what a connection that cannot be waited for without a buffer keeps while it
+// is quiet.
+const (
+	largeBuffer = 32 << 10
+	smallBuffer = 4 << 10
+)
+
+var (
+	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+)
+
+// chunkReader reads a connection in chunks, with buffers that are shared by
+// all connections: a socket is quiet for most of its life, and a buffer that
+// waits with it is most of what a proxied socket costs. On a plain TCP
+// connection it waits with no buffer at all; on any other it waits with a
+// small one and takes a large one while the small one is filled.
+//
+// The zero value with r set is ready. Not safe for concurrent use.
+type chunkReader struct {
+	r io.Reader
+	// raw is set once r is known to be a plain TCP connection.
+	raw *rawReader
+	// looked: whether r is a plain TCP connection need not be asked again.
+	looked bool
+
+	large *[largeBuffer]byte
+	small *[smallBuffer]byte
+	// lively: the last read filled its buffer, so more is to be expected.
+	lively bool
+}
+
+// read blocks until there is data and returns it behind prefix, which is
+// copied (it is at most an unfinished header or close frame). Without new data
+// it returns nil and the error. What it returns is valid until the next call
+// or release.
+func (c *chunkReader) read(prefix []byte) ([]byte, error) {
+	if !c.looked {
+		c.look()
+	}
+	if c.raw != nil {
+		return c.readRaw(prefix)
+	}
+	buf := c.waiting(prefix)
+	n, err := c.r.Read(buf[len(prefix):])
+	if n == 0 {
+		return nil, err
+	}
+	n += len(prefix)
+	c.lively = n == len(buf)
+	return buf[:n], nil
+}
+
+// waiting returns the buffer to wait with, prefix copied into it.
+func (c *chunkReader) waiting(prefix []byte) []byte {
+	if c.lively {
+		if c.large == nil {
+			c.large = largeBuffers.Get().(*[largeBuffer]byte)
+		}
+		copy(c.large[:], prefix)
+		c.releaseSmall()
+		return c.large[:]
+	}
+	if c.small == nil {
+		c.small = smallBuffers.Get().(*[smallBuffer]byte)
+	}
+	copy(c.small[:], prefix)
+	c.releaseLarge()
+	return c.small[:]
+}
+
+// look finds out whether r can be waited for without a buffer. It asks until
+// it can tell, because a reader may still hold bytes of its own at first.
+func (c *chunkReader) look() {
+	conn, settled := plainTCP(c.r)
+	c.looked = settled
+	if conn != nil {
+		c.raw = newRawReader(conn)
+	}
+}
+
+// readRaw reads with a large buffer that is there only once data is.
+func (c *chunkReader) readRaw(prefix []byte) ([]byte, error) {
+	if len(prefix) == 0 {
+		c.release()
+		return c.raw.read(c)
+	}
+	c.lively = true
+	buf := c.waiting(prefix)
+	n, err := c.r.Read(buf[len(prefix):])
+	if n == 0 {
+		return nil, err
+	}
+	return buf[:len(prefix)+n], nil
+}
+
+// release gives the buffers back.
+func (c *chunkReader) release() {
+	c.releaseLarge()
+	c.releaseSmall()
+}
+
+func (c *chunkReader) releaseLarge() {
+	if c.large != nil {
+		largeBuffers.Put(c.large)
+		c.large = nil
+	}
+}
+
+func (c *chunkReader) releaseSmall() {
+	if c.small != nil {
+		smallBuffers.Put(c.small)
+		c.small = nil
+	}
+}
+
+// plainTCP returns the TCP connection that r reads from if reading that one
+// is the same as reading r, and whether the answer is final.
+//
+// reverse_proxy hands us the upgraded connection as net/http's body type,
+// which is unexported: a struct with an embedded ReadWriteCloser and a
+// buffered reader br that is used until it is empty and then nil. Reflection
+// sees through it; should the type ever look different, r is read as any
+// other reader. TestPlainTCPOfUpgradedBody tells when that happens.
+func plainTCP(r io.Reader) (conn *net.TCPConn, settled bool) {
+	if conn, ok := r.(*net.TCPConn); ok {
+		return conn, true
+	}
+	v := reflect.ValueOf(r)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return nil, true
+	}
+	v = v.Elem()
+	if t := v.Type(); t.PkgPath() != "net/http" || t.Name() != "readWriteCloserBody" {
+		return nil, true
+	}
+	embedded, br := v.FieldByName("ReadWriteCloser"), v.FieldByName("br")
+	if !embedded.IsValid() || !embedded.CanInterface() || !br.IsValid() || br.Kind() != reflect.Pointer {
+		return nil, true
+	}
+	conn, ok := embedded.Interface().(*net.TCPConn)
+	if !ok {
+		return nil, true
+	}
+	if !br.IsNil() {
+		return nil, false
+	}
+	return conn, true
+}
+
+// newRawReader returns nil where the system has no such way to wait.
+func newRawReader(conn *net.TCPConn) *rawReader {
+	if !canWaitWithoutBuffer {
+		return nil
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return &rawReader{conn: raw}
+}
+
+// rawReader reads a file descriptor with a buffer that it takes only when the
+// system says that there is something to read.
+type rawReader struct {
+	conn syscall.RawConn
+	// The results of one attempt.
+	n   int
+	err error
+	// chunks is whom the buffer belongs to, for the time of one read.
+	chunks *chunkReader
+	// attempt is r.try as a value, made once: it would be allocated each time.
+	attempt func(fd uintptr) bool
+}
+
+// read waits and reads into c.large.
+func (r *rawReader) read(c *chunkReader) ([]byte, error) {
+	if r.attempt == nil {
+		r.attempt = r.try
+	}
+	r.chunks, r.n, r.err = c, 0, nil
+	err := r.conn.Read(r.attempt)
+	r.chunks = nil
+	switch {
+	case err != nil: // the deadline, or closed
+		return nil, err
+	case r.err != nil:
+		return nil, r.err
+	case r.n == 0:
+		return nil, io.EOF
+	}
+	return c.large[:r.n], nil
+}

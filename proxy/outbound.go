@@ -1,0 +1,237 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// outbound is the direction from the application to the client. The handler
+// behind pushes it, through ReadFrom or Write.
+type outbound struct {
+	mu       sync.Mutex // the write lock: held while something is written
+	scan     scanner
+	rest     []byte    // an unfinished header or close frame
+	deadline time.Time // the write deadline that is set, if it is ours
+
+	// relaying: ReadFrom runs, so that a Write is a frame of the proxy's own.
+	relaying atomic.Bool
+	// handlerDeadline: the handler behind has set a write deadline.
+	handlerDeadline atomic.Bool
+
+	closing   atomic.Bool   // a close frame has gone out, ours or a relayed one
+	closeOut  chan struct{} // closed when none of ours is to be awaited
+	closeOnce sync.Once
+
+	upstreamDone chan struct{} // closed when the application is done
+	doneOnce     sync.Once
+}
+
+// ReadFrom relays from r, the application's connection, until it ends.
+func (g *Gate) ReadFrom(r io.Reader) (total int64, err error) {
+	g.out.relaying.Store(true)
+	defer g.out.relaying.Store(false)
+	defer g.noteUpstreamDone()
+	chunks := chunkReader{r: r}
+	defer chunks.release()
+	for {
+		p, err := chunks.read(g.out.rest)
+		if len(p) > 0 {
+			total += int64(len(p) - len(g.out.rest))
+			if werr := g.relay(p); werr != nil {
+				return total, werr
+			}
+		}
+		if err != nil {
+			g.upstreamGone.Store(true)
+			if errors.Is(err, io.EOF) {
+				return total, nil
+			}
+			return total, err
+		}
+	}
+}
+
+// Write is for handlers that do not copy with ReadFrom. While one does, what
+// is written is a frame that the proxy itself puts in: its close frame.
+func (g *Gate) Write(p []byte) (int, error) {
+	if g.out.relaying.Load() {
+		return g.writeOfProxy(p)
+	}
+	g.out.mu.Lock()
+	whole := p
+	if len(g.out.rest) > 0 {
+		whole = append(g.out.rest[:len(g.out.rest):len(g.out.rest)], p...)
+	}
+	err := g.relayLocked(whole)
+	g.out.mu.Unlock()
+	if g.ending.Load() {
+		g.sendClose()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeOfProxy takes the close frame that reverse_proxy writes at a reload for
+// what it means, so that it goes out at a frame border and nobody waits.
+func (g *Gate) writeOfProxy(p []byte) (int, error) {
+	h, size, err := ParseHeader(p)
+	if err != nil || size == 0 || h.Op != OpClose || size+int(h.Length) != len(p) {
+		return 0, errors.New("not a close frame")
+	}
+	code := CloseGoingAway
+	if h.Length >= 2 {
+		code = CloseCode(binary.BigEndian.Uint16(p[size:]))
+	}
+	if g.begin(End{Cause: CauseProxyClosed, Code: code}) {
+		go g.guarded(g.sendClose)
+	}
+	return len(p), nil
+}
+
+// relay passes on what the application has sent; p begins with what was left
+// to judge.
+func (g *Gate) relay(p []byte) error {
+	g.out.mu.Lock()
+	err := g.relayLocked(p)
+	g.out.mu.Unlock()
+	if g.ending.Load() {
+		g.sendClose()
+	}
+	return err
+}
+
+func (g *Gate) relayLocked(p []byte) error {
+	o := &g.out
+	o.rest = o.rest[:0]
+	if g.ending.Load() || o.scan.closed {
+		return g.relayEnding(p)
+	}
+	n, bad := o.scan.scan(p)
+	if bad == nil && !o.scan.closed {
+		o.rest = append(o.rest, p[n:]...)
+	}
+	if err := g.writeClient(p[:n]); err != nil {
+		return err
+	}
+	if o.scan.closed {
+		o.closing.Store(true)
+		g.sawClose(CauseUpstreamClosed)
+		g.noteUpstreamDone()
+	}
+	if bad != nil {
+		g.begin(End{
+			Cause: CauseUpstreamBroke, Code: CloseBadGateway, Reason: "bad frame from the application",
+			UpstreamCode: CloseProtocolError,
+		})
+		g.noteUpstreamDone()
+	}
+	return nil
+}
+
+// relayEnding finishes the frame that has begun, lets our close frame follow
+// it, and then only watches for the application's own.
+func (g *Gate) relayEnding(p []byte) error {
+	o := &g.out
+	if k := min(o.scan.remaining, int64(len(p))); k > 0 && !o.closing.Load() {
+		_, _ = o.scan.scan(p[:k]) // inside a frame there is nothing to judge
+		if err := g.writeClient(p[:k]); err != nil {
+			return err
+		}
+		p = p[k:]
+	}
+	g.sendCloseLocked()
+	n, bad := o.scan.scan(p)
+	if bad != nil || o.scan.closed {
+		g.noteUpstreamDone()
+		o.scan.closed = true
+		return nil
+	}
+	o.rest = append(o.rest, p[n:]...)
+	return nil
+}
+
+// writeClient writes to the client, bounded in time.
+func (g *Gate) writeClient(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	g.boundWrite()
+	_, err := g.conn.Write(p)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && !g.out.handlerDeadline.Load():
+		g.begin(End{Cause: CauseClientStalled})
+	default:
+		g.clientGone.Store(true)
+	}
+	return err
+}
+
+// boundWrite renews the write deadline when half of it is over: doing so for
+// each write would cost more than watching the frames does.
+func (g *Gate) boundWrite() {
+	o := &g.out
+	now := time.Now()
+	if o.deadline.Sub(now) > writeTimeout/2 || o.handlerDeadline.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.ending.Load() {
+		o.deadline = now.Add(writeTimeout)
+		_ = g.conn.SetWriteDeadline(o.deadline)
+	}
+}
+
+// sendClose sends our close frame unless somebody is writing: whoever writes
+// calls it again after. The order of the two sides makes sure of that: ending
+// is set before the lock is tried, and looked at after it is let go.
+func (g *Gate) sendClose() {
+	if g.out.mu.TryLock() {
+		g.sendCloseLocked()
+		g.out.mu.Unlock()
+	}
+}
+
+// sendCloseLocked sends our close frame if a frame may be put in here. The
+// caller holds the write lock.
+func (g *Gate) sendCloseLocked() {
+	o := &g.out
+	end, _ := g.ended()
+	switch {
+	case o.closing.Load() || end.Code == CloseNone:
+	case !o.scan.atBorder():
+		return
+	default:
+		o.closing.Store(true)
+		_, _ = g.conn.Write(closeFrame(end.Code, end.Reason, false))
+	}
+	o.closeOnce.Do(func() { close(o.closeOut) })
+}
+
+// awaitCloseOut waits until our close frame is out and tells whether one is.
+func (g *Gate) awaitCloseOut(deadline time.Time) bool {
+	if g.out.closing.Load() {
+		return true
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-g.out.closeOut:
+	case <-timer.C:
+	}
+	return g.out.closing.Load()
+}
+
+// noteUpstreamDone notes that nothing of the application's is awaited.
+func (g *Gate) noteUpstreamDone() {
+	g.out.doneOnce.Do(func() { close(g.out.upstreamDone) })
+}
