@@ -1,0 +1,258 @@
+package websocketauth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
+)
+
+// The closed sets of words in the configuration.
+const (
+	expiryClose  = "close"
+	expiryIgnore = "ignore"
+
+	rejectStatus = "status"
+	rejectClose  = "close"
+
+	httpPass         = "pass"
+	httpAuthenticate = "authenticate"
+	httpReject       = "reject"
+)
+
+// requestKind is what is done with a request.
+type requestKind int
+
+const (
+	kindPassed  requestKind = iota // none of ours: as if there were no handler
+	kindHTTP                       // authenticated like a handshake
+	kindUpgrade                    // a handshake
+)
+
+// request is what is known of one request, for its placeholders and for
+// handlers further in.
+type request struct {
+	kind     requestKind
+	session  string
+	policies []session.Policy
+	repl     *caddy.Replacer
+
+	mu       sync.Mutex // guards the following: the access log reads them late
+	identity *auth.Identity
+	source   string
+	reason   auth.Reason
+}
+
+type requestKey struct{}
+
+// outerRequest returns what a handler further out knows of r, or nil.
+func outerRequest(r *http.Request) *request {
+	q, _ := r.Context().Value(requestKey{}).(*request)
+	return q
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if outer := outerRequest(r); len(h.verifiers) == 0 && outer != nil {
+		return h.tighten(w, r, next, outer)
+	}
+	wanted := proxy.Classify(r)
+	q, err := newRequest(r, h.kindOf(r, wanted))
+	switch {
+	case err != nil:
+		proxy.Disarm(r)
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	case len(h.verifiers) == 0 && q.kind != kindPassed:
+		return h.refuse(w, r, q, "", auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
+	case wanted == proxy.KindTunnel:
+		_, _ = h.take(r)
+		return h.refuse(w, r, q, "", &proxy.HandshakeError{
+			Status: http.StatusBadRequest, Detail: "an upgrade to something else than websocket",
+		})
+	case q.kind != kindPassed:
+		return h.authenticate(w, r, next, q)
+	case h.HTTP == httpReject:
+		return h.refuse(w, r, q, "", auth.Refuse(reasonUpgrade, "not a websocket handshake"))
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// kindOf tells what is done with a request that wants wanted.
+func (h *Handler) kindOf(r *http.Request, wanted proxy.Kind) requestKind {
+	switch {
+	case wanted != proxy.KindPlain:
+		return kindUpgrade
+	case h.HTTP == httpAuthenticate && !isPreflight(r):
+		return kindHTTP
+	}
+	return kindPassed
+}
+
+// newRequest returns the state of r and makes its placeholders resolve.
+func newRequest(r *http.Request, kind requestKind) (*request, error) {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return nil, errors.New("the request has no replacer")
+	}
+	q := &request{kind: kind, repl: repl}
+	q.addPlaceholders()
+	return q, nil
+}
+
+// isPreflight tells whether r is a CORS preflight, which browsers send without
+// any credential.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// authenticate lets r on if it may, as an identity's.
+func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request) error {
+	found, err := h.take(r)
+	h.warnUnfiltered(found)
+	identity, err := h.identify(r, q, found, err)
+	if err != nil {
+		return h.refuse(w, r, q, found.Answer, err)
+	}
+	q.mu.Lock()
+	q.identity, q.source = identity, found.Source
+	q.mu.Unlock()
+	q.policies = []session.Policy{h.policy}
+	q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
+	inner := r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
+	if q.kind == kindHTTP {
+		return next.ServeHTTP(w, inner)
+	}
+	q.session = rand.Text()
+	err = h.serveSocket(w, inner, next, q, found.Answer)
+	if err != nil {
+		// Whatever handles the error must not open a tunnel around us.
+		proxy.Disarm(r)
+	}
+	return err
+}
+
+// take takes the credential out of r, and out of the original URL, which Caddy
+// puts back when a handler returns an error.
+func (h *Handler) take(r *http.Request) (found auth.Found, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			found, err = auth.Found{}, fmt.Errorf("panic in a credential source: %T", p)
+		}
+	}()
+	found, err = h.sources.Take(r)
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || original.URL == nil || original.URL.RawQuery == "" {
+		return found, err
+	}
+	scrubbed := original
+	scrubbed.Header = http.Header{} // the sources may take from it; the real one is done
+	h.sources.Strip(&scrubbed)
+	if scrubbed.RequestURI != original.RequestURI {
+		scrubbed.Header = original.Header
+		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, scrubbed))
+	}
+	return found, err
+}
+
+// identify runs all checks, the cheap ones first. takeErr is what taking the
+// credential said. A panic means deny.
+func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeErr error) (id *auth.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			id, err = nil, fmt.Errorf("panic while authenticating: %T", p)
+		}
+	}()
+	if q.kind == kindUpgrade {
+		if bad := proxy.CheckRequest(r); bad != nil {
+			return nil, bad
+		}
+	}
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		return nil, auth.Refuse(reasonEarlyData, "credentials in TLS early data can be replayed")
+	}
+	if !h.InsecurePlaintext && !isPrivate(r) {
+		return nil, auth.Refuse(reasonPlaintext, "plain http from another machine; see insecure_plaintext")
+	}
+	if takeErr != nil {
+		return nil, takeErr
+	}
+	if err := h.origins.Check(r, scheme(r), found.Ambient); err != nil {
+		return nil, err
+	}
+	id, err = h.verify(r.Context(), found.Credential)
+	if err != nil {
+		return nil, err
+	}
+	return id, h.meetsRules(id)
+}
+
+func (h *Handler) meetsRules(id *auth.Identity) error {
+	for _, rule := range h.rules {
+		if err := rule.Check(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify asks the verifiers in order. The first that vouches decides. If none
+// does, a verifier that cannot tell outweighs those that refuse, because it
+// might have vouched.
+func (h *Handler) verify(ctx context.Context, credential string) (*auth.Identity, error) {
+	now := time.Now()
+	var outage, refusal error
+	for _, v := range h.verifiers {
+		id, err := v.Verify(ctx, credential, now)
+		switch {
+		case err == nil && id != nil:
+			return id, nil
+		case err == nil:
+			return nil, fmt.Errorf("verifier %s vouched for nobody", v.name)
+		case reasonOf(err) == reasonInternal:
+			return nil, err
+		case reasonOf(err) == reasonUnavailable:
+			outage = err
+		case refusal == nil || isForeign(refusal):
+			refusal = err
+		}
+	}
+	if outage != nil {
+		return nil, outage
+	}
+	return nil, refusal
+}
+
+// isForeign tells whether a verifier has refused a token that was not made for
+// it at all, so that what another one says of it is worth more.
+func isForeign(err error) bool {
+	switch reasonOf(err) {
+	case auth.ReasonIssuer, auth.ReasonUnknownKey, auth.ReasonAlgorithm, auth.ReasonSignature:
+		return true
+	}
+	return false
+}
+
+// tighten is ServeHTTP for a handler without verifiers, behind another one
+// that has authenticated the request as q.
+func (h *Handler) tighten(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request) error {
+	err := h.origins.Check(r, scheme(r), false)
+	if err == nil {
+		err = h.meetsRules(q.identity)
+	}
+	if err != nil {
+		return h.refuse(w, r, q, "", err)
+	}
+	q.policies = append(q.policies, h.policy)
+	return next.ServeHTTP(w, r)
+}

@@ -1,0 +1,235 @@
+// Package websocketauth is a Caddy HTTP handler that stands in front of a
+// WebSocket app that knows nothing of tokens. It finds the credential wherever
+// a browser can put one, verifies it, gives the claims to later handlers as
+// placeholders, and ends the socket when its credential does.
+package websocketauth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler lets only holders of a valid credential open a WebSocket, and ends
+// the socket when the credential ends. It does not proxy: it hands the request
+// to the next handler, usually `reverse_proxy`, which needs no change.
+//
+// A handler without verifiers is for use behind another one: it tightens the
+// rules for what that one has authenticated, and refuses everything else.
+//
+// These placeholders are available to the handlers after it. They resolve for
+// every request that comes through it, and are empty where there is nothing to
+// say:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.auth.user.id}` | The user claim; Caddy's access log has it as `user_id`
+// `{http.websocket_auth.claims.<path>}` | A claim, by name, dotted path or JSON pointer; objects and arrays as JSON
+// `{http.websocket_auth.subject}` | The `sub` claim
+// `{http.websocket_auth.issuer}` | The `iss` claim
+// `{http.websocket_auth.jti}` | The `jti` claim
+// `{http.websocket_auth.sid}` | The `sid` claim
+// `{http.websocket_auth.scopes}` | The scopes, separated by spaces
+// `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header` or `cookie`
+// `{http.websocket_auth.verifier}` | The verifier that vouched, such as `jwt`
+// `{http.websocket_auth.expires_at}` | When the credential ends, RFC 3339 in UTC
+// `{http.websocket_auth.session}` | The id of the socket
+// `{http.websocket_auth.error}` | On a refusal, the reason word
+type Handler struct {
+	// What logs call this site. Default: the name of the server and the host
+	// of the request
+	Name string `json:"name,omitempty"`
+
+	// Who vouches for credentials, tried in order.
+	VerifiersRaw []json.RawMessage `json:"verifiers,omitempty" caddy:"namespace=http.websocket_auth.verifiers inline_key=verifier"`
+
+	// Where credentials travel. The first source that holds one decides, and
+	// all of them are removed from the request. Default: `subprotocol`,
+	// `query` with `access_token`, and `header`
+	Sources []Source `json:"sources,omitempty"`
+
+	// The origins of the pages that may connect, such as
+	// `https://app.example.com`, compared exactly. Default: same origin where
+	// the credential came in a cookie, else any
+	Origins []string `json:"origins,omitempty"`
+
+	// What the identity must be, all of it.
+	Require []Requirement `json:"require,omitempty"`
+
+	// What happens when the credential ends. Default: close
+	OnExpiry OnExpiry `json:"on_expiry,omitzero"`
+
+	// The longest a socket may live, whatever its credential says. Default: 0
+	// (no limit)
+	MaxSession caddy.Duration `json:"max_session,omitempty"`
+
+	// The share of a socket's life, in percent from 0 to 50, by which it may
+	// be ended early, so that sockets that began together do not end together.
+	// Default: 0
+	Jitter float64 `json:"jitter,omitempty"`
+
+	// How a proper handshake is refused: `status` with an HTTP status, or
+	// `close` by accepting it and closing with a code and a reason, which a
+	// browser can read. Default: status
+	Reject string `json:"reject,omitempty"`
+
+	// What happens to requests that are no WebSocket handshake: `pass` treats
+	// them as if this handler were not there, `authenticate` demands the same
+	// credential, `reject` answers 426. Default: pass
+	HTTP string `json:"http,omitempty"`
+
+	// Take credentials over plain http from clients that are not on this
+	// machine. Whoever is on the way can read and use them. Default: false
+	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
+
+	verifiers []namedVerifier
+	sources   auth.Sources
+	origins   auth.Origins
+	rules     []auth.Rule
+	policy    session.Policy
+
+	logger   *zap.Logger
+	filtered bool // a log of this config has the credential filter
+	state    *handlerState
+}
+
+// handlerState is what changes while a handler serves.
+type handlerState struct {
+	refusalLog      logLimit
+	warnFilter      sync.Once
+	warnDelay       sync.Once
+	socketsRefusing atomic.Int64
+}
+
+// OnExpiry is what happens when a credential ends.
+type OnExpiry struct {
+	// The policy: `close` ends the socket, `ignore` lets it live on. Default:
+	// close
+	Policy string `json:"policy,omitempty"`
+}
+
+// namedVerifier is a verifier and what it is called in the configuration.
+type namedVerifier struct {
+	auth.Verifier
+	name string
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.websocket_auth",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler. It does not wait for the network.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.filtered = credentialFilterConfigured(ctx)
+	h.state = new(handlerState)
+	if err := checkMatchers(ctx); err != nil {
+		return err
+	}
+	if err := h.checkWords(); err != nil {
+		return err
+	}
+	if err := h.provisionRules(); err != nil {
+		return err
+	}
+	if err := h.provisionVerifiers(ctx); err != nil {
+		return err
+	}
+	return drainOnStop(ctx)
+}
+
+// checkWords refuses what no verifier is needed to judge.
+func (h *Handler) checkWords() error {
+	switch {
+	case h.OnExpiry.Policy != "" && h.OnExpiry.Policy != expiryClose && h.OnExpiry.Policy != expiryIgnore:
+		return fmt.Errorf("on_expiry '%s' is unknown: use close or ignore", h.OnExpiry.Policy)
+	case h.Reject != "" && h.Reject != rejectStatus && h.Reject != rejectClose:
+		return fmt.Errorf("reject '%s' is unknown: use status or close", h.Reject)
+	case h.HTTP != "" && h.HTTP != httpPass && h.HTTP != httpAuthenticate && h.HTTP != httpReject:
+		return fmt.Errorf("http '%s' is unknown: use pass, authenticate or reject", h.HTTP)
+	case h.MaxSession < 0:
+		return errors.New("max_session is negative: use a duration such as 8h, or leave it out")
+	case h.Jitter < 0 || h.Jitter > 50:
+		return fmt.Errorf("jitter %v is not from 0 to 50 percent", h.Jitter)
+	}
+	return nil
+}
+
+func (h *Handler) provisionRules() (err error) {
+	if h.sources, err = provisionSources(h.Sources); err != nil {
+		return err
+	}
+	if h.origins, err = auth.NewOrigins(h.Origins); err != nil {
+		return fmt.Errorf("origins: %w", err)
+	}
+	for _, requirement := range h.Require {
+		rule, err := requirement.rule()
+		if err != nil {
+			return err
+		}
+		h.rules = append(h.rules, rule)
+	}
+	h.policy = session.Policy{
+		IgnoreExpiry: h.OnExpiry.Policy == expiryIgnore,
+		Max:          time.Duration(h.MaxSession),
+		Jitter:       h.Jitter / 100,
+	}
+	return nil
+}
+
+func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
+	if len(h.VerifiersRaw) == 0 {
+		return h.checkNested(ctx)
+	}
+	modules, err := ctx.LoadModule(h, "VerifiersRaw")
+	if err != nil {
+		return err
+	}
+	for _, module := range modules.([]any) {
+		verifier, ok := module.(auth.Verifier)
+		if !ok {
+			return fmt.Errorf("module %T is no verifier of credentials", module)
+		}
+		name := module.(caddy.Module).CaddyModule().ID.Name()
+		h.verifiers = append(h.verifiers, namedVerifier{verifier, name})
+	}
+	return nil
+}
+
+// checkNested judges a handler without verifiers: it can only tighten another
+// one, and what only that one decides would be without effect here.
+func (h *Handler) checkNested(caddy.Context) error {
+	switch {
+	case len(h.Sources) > 0:
+		return errors.New("websocket_auth has no verifier, but 'from': add one with verify, " +
+			"e.g. verify jwt <jwks_url>, or remove 'from'")
+	case len(h.Require) == 0 && len(h.Origins) == 0 && h.MaxSession == 0 && h.Name == "":
+		return errors.New("websocket_auth has no verifier: add one with verify, " +
+			"e.g. verify jwt <jwks_url> { audience <aud> }")
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,155 @@
+package websocketauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
+
+// The reasons for a refusal that are not found in package auth.
+const (
+	reasonPlaintext   auth.Reason = "plaintext"
+	reasonEarlyData   auth.Reason = "early_data"
+	reasonHandshake   auth.Reason = "bad_handshake"
+	reasonVersion     auth.Reason = "unsupported_version"
+	reasonUpgrade     auth.Reason = "upgrade_required"
+	reasonUnavailable auth.Reason = "verification_unavailable"
+	reasonUpstream    auth.Reason = "upstream_handshake"
+	reasonInternal    auth.Reason = "internal_error"
+)
+
+// retryAfter is what a client is told when nobody can say when it is worth
+// trying again.
+const retryAfter = 5 * time.Second
+
+// refusal is how a reason looks on the wire.
+type refusal struct {
+	status int
+	code   proxy.CloseCode
+	// bearer is the error code of RFC 6750 section 3.1; empty where the
+	// client has sent no credential.
+	bearer string
+	// word is the reason of the close frame. It tells the client what to do,
+	// and not which check has failed.
+	word string
+}
+
+var (
+	unauthorized = refusal{http.StatusUnauthorized, proxy.CloseUnauthorized, "invalid_token", "invalid_token"}
+	forbidden    = refusal{http.StatusForbidden, proxy.CloseForbidden, "", "forbidden"}
+	unavailable  = refusal{http.StatusServiceUnavailable, proxy.CloseTryAgainLater, "", "temporarily_unavailable"}
+	internal     = refusal{http.StatusInternalServerError, proxy.CloseInternalError, "", "internal_error"}
+)
+
+// refusals is the one table of what a refused client is told. What is not in
+// it is an error of ours. A close code of CloseNone: there is no handshake
+// that could be accepted, whatever reject says.
+var refusals = map[auth.Reason]refusal{
+	auth.ReasonMissing:     {http.StatusUnauthorized, proxy.CloseUnauthorized, "", "missing_credential"},
+	auth.ReasonAmbiguous:   {http.StatusBadRequest, proxy.CloseNone, "invalid_request", "invalid_request"},
+	auth.ReasonMalformed:   unauthorized,
+	auth.ReasonAlgorithm:   unauthorized,
+	auth.ReasonUnknownKey:  unauthorized,
+	auth.ReasonSignature:   unauthorized,
+	auth.ReasonExpired:     unauthorized,
+	auth.ReasonNotYetValid: unauthorized,
+	auth.ReasonIssuer:      unauthorized,
+	auth.ReasonAudience:    unauthorized,
+	auth.ReasonType:        unauthorized,
+	auth.ReasonClaims:      unauthorized,
+	auth.ReasonLifetime:    unauthorized,
+	auth.ReasonScope:       {http.StatusForbidden, proxy.CloseForbidden, "insufficient_scope", "insufficient_scope"},
+	auth.ReasonClaimRule:   forbidden,
+	auth.ReasonOrigin:      forbidden,
+	reasonPlaintext:        forbidden,
+	reasonEarlyData:        {http.StatusTooEarly, proxy.CloseNone, "", ""},
+	reasonHandshake:        {http.StatusBadRequest, proxy.CloseNone, "", ""},
+	reasonVersion:          {http.StatusUpgradeRequired, proxy.CloseNone, "", ""},
+	reasonUpgrade:          {http.StatusUpgradeRequired, proxy.CloseNone, "", ""},
+	reasonUnavailable:      unavailable,
+	reasonUpstream:         {http.StatusBadGateway, proxy.CloseBadGateway, "", "bad_gateway"},
+	reasonInternal:         internal,
+}
+
+// reasonOf returns the reason word of an error that means deny.
+func reasonOf(err error) auth.Reason {
+	if refused, ok := errors.AsType[*auth.RefusedError](err); ok {
+		if _, known := refusals[refused.Reason]; known {
+			return refused.Reason
+		}
+		return reasonInternal
+	}
+	if _, ok := errors.AsType[*auth.OutageError](err); ok {
+		return reasonUnavailable
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return reasonUnavailable
+	}
+	if bad, ok := errors.AsType[*proxy.HandshakeError](err); ok {
+		if bad.Status == http.StatusUpgradeRequired {
+			return reasonVersion
+		}
+		return reasonHandshake
+	}
+	if _, ok := errors.AsType[*proxy.UpstreamError](err); ok {
+		return reasonUpstream
+	}
+	return reasonInternal
+}
+
+// detailOf returns what the operator's log says beside the reason.
+func detailOf(err error) error {
+	if refused, ok := errors.AsType[*auth.RefusedError](err); ok {
+		return refused.Err
+	}
+	if outage, ok := errors.AsType[*auth.OutageError](err); ok {
+		return outage.Err
+	}
+	return err
+}
+
+// refuseStatus returns the error for Caddy and sets the headers that go with
+// it. Caddy gets the reason word only: an error page may print it.
+func refuseStatus(h http.Header, r *http.Request, reason auth.Reason, err error) error {
+	as := refusals[reason]
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case as.status == http.StatusUnauthorized || as.bearer != "":
+		h.Set("WWW-Authenticate", challenge(as))
+	case as.status == http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(int(waitFor(err)/time.Second)))
+	case reason == reasonVersion:
+		h.Set("Sec-WebSocket-Version", "13")
+	case r.ProtoMajor > 1: // the following are headers of the connection
+	case reason == reasonUpgrade:
+		h.Set("Upgrade", "websocket")
+		h.Set("Connection", "Upgrade")
+	case reason == reasonHandshake:
+		// What follows on the connection may be the rest of a smuggled request.
+		h.Set("Connection", "close")
+	}
+	return caddyhttp.Error(as.status, &auth.RefusedError{Reason: reason, Err: detailOf(err)})
+}
+
+// challenge returns the WWW-Authenticate of RFC 6750 section 3.
+func challenge(r refusal) string {
+	if r.bearer == "" {
+		return `Bearer realm="websocket"`
+	}
+	return `Bearer realm="websocket", error="` + r.bearer + `"`
+}
+
+// waitFor returns when a client should try again, in whole seconds.
+func waitFor(err error) time.Duration {
+	if outage, ok := errors.AsType[*auth.OutageError](err); ok && outage.RetryAfter > 0 {
+		return max(outage.RetryAfter.Round(time.Second), time.Second)
+	}
+	return retryAfter
+}

@@ -1,0 +1,111 @@
+package websocketauth
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
+
+// maxRejecting is how many refused sockets may at one time be waited for until
+// they have answered the close frame. Beyond it, refusals are HTTP statuses.
+const maxRejecting = 1000
+
+// refuse tells both sides: the client what its kind of client can understand,
+// the operator which check has failed. answer is the subprotocol that the
+// client would be answered. The request is disarmed before Caddy's error
+// handling gets it.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, q *request, answer string, err error) error {
+	reason := reasonOf(err)
+	q.mu.Lock()
+	q.reason = reason
+	q.mu.Unlock()
+	h.logRefusal(r, q, reason, err)
+	if h.Reject == rejectClose && h.refuseByClose(w, r, q, answer, reason) {
+		return nil
+	}
+	proxy.Disarm(r)
+	return refuseStatus(w.Header(), r, reason, err)
+}
+
+// refuseByClose accepts the handshake and closes the socket, and reports
+// whether it did: not everything that is refused is a proper handshake.
+func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *request, answer string, reason auth.Reason) bool {
+	as := refusals[reason]
+	proper := q.kind == kindUpgrade && proxy.Classify(r) == proxy.KindWebSocket && proxy.CheckRequest(r) == nil
+	if !proper || as.code == proxy.CloseNone {
+		return false
+	}
+	if h.state.socketsRefusing.Add(1) > maxRejecting {
+		h.state.socketsRefusing.Add(-1)
+		return false
+	}
+	defer h.state.socketsRefusing.Add(-1)
+	if answer == "" {
+		answer = proxy.FirstProtocol(r.Header)
+	}
+	defer liftReadTimeout(r)()
+	if err := proxy.Refuse(w, r, answer, as.code, as.word); err != nil {
+		h.logger.Error("refused socket could not be closed", zap.Error(err))
+	}
+	return true
+}
+
+// liftReadTimeout lifts Caddy's idle time-out, which would end a WebSocket
+// over HTTP/2 or HTTP/3 that is quiet for a minute. What it returns puts it
+// back. Writes are bounded in time as before.
+func liftReadTimeout(r *http.Request) (restore func()) {
+	const year = 365 * 24 * time.Hour
+	reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if reader == nil {
+		return func() {}
+	}
+	return reader.Override(year, 0)
+}
+
+// logRefusal writes one line; of one client's only some in a second.
+func (h *Handler) logRefusal(r *http.Request, q *request, reason auth.Reason, err error) {
+	level := zapcore.InfoLevel
+	if as := refusals[reason]; as.status >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	ip := clientIP(r)
+	suppressed, ok := h.state.refusalLog.allow(ip, time.Now())
+	if !ok {
+		return
+	}
+	c := h.logger.Check(level, "request refused")
+	if c == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("reason", string(reason)),
+		zap.String("site", h.site(r)),
+		zap.String("client_ip", ip),
+		zap.Error(detailOf(err)),
+	}
+	if q.session != "" {
+		fields = append(fields, zap.String("session", q.session))
+	}
+	if suppressed > 0 {
+		fields = append(fields, zap.Uint32("suppressed", suppressed))
+	}
+	c.Write(fields...)
+}
+
+// site returns what logs call where r came in.
+func (h *Handler) site(r *http.Request) string {
+	if h.Name != "" {
+		return h.Name
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil {
+		return r.Host
+	}
+	return server.Name() + "/" + r.Host
+}
