@@ -133,11 +133,9 @@ func (h *Handler) unmarshalFrom(d *caddyfile.Dispenser) error {
 		source.Forms = args[1:]
 	case sourceQuery, sourceHeader, sourceCookie:
 		source.Names = args[1:]
-	default:
-		return d.Errf("'from %s' is unknown: use subprotocol, query, header or cookie", args[0])
 	}
 	if _, err := source.source(); err != nil {
-		return d.Errf("'from %s': %v", args[0], err)
+		return d.WrapErr(err)
 	}
 	h.Sources = append(h.Sources, source)
 	return nil

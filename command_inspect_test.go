@@ -133,7 +133,9 @@ func TestInspect(t *testing.T) {
 		},
 		{
 			"one of two sites", inspectSite("") + strings.ReplaceAll(inspectSite(""), "chat", "mail"),
-			inspectToken(t, "mail", "", soon), []string{"--site", "mail.example.com"}, true,
+			inspectToken(t, "mail", "", soon),
+			[]string{"--site", "mail.example.com"},
+			true,
 			[]string{"(mail)", "accepted by 1 of 1"},
 		},
 		{

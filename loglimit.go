@@ -26,7 +26,7 @@ type logLimit struct {
 // allow reports whether a line about client may be written now, and how many
 // were not since the last one.
 func (l *logLimit) allow(client string, now time.Time) (suppressed uint32, ok bool) {
-	bucket := &l.buckets[maphash.String(logSeed, client)%logBuckets]
+	bucket := l.bucket(client)
 	second := uint64(uint32(now.Unix()))
 	for {
 		old := bucket.Load()
@@ -45,4 +45,8 @@ func (l *logLimit) allow(client string, now time.Time) (suppressed uint32, ok bo
 			return 0, lines < logsPerSecond
 		}
 	}
+}
+
+func (l *logLimit) bucket(client string) *atomic.Uint64 {
+	return &l.buckets[maphash.String(logSeed, client)%logBuckets]
 }

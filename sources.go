@@ -45,7 +45,7 @@ func provisionSources(configured []Source) (auth.Sources, error) {
 		seen[c.Source] = true
 		source, err := c.source()
 		if err != nil {
-			return nil, fmt.Errorf("from %s: %w", c.Source, err)
+			return nil, err
 		}
 		sources = append(sources, source)
 	}
@@ -54,12 +54,12 @@ func provisionSources(configured []Source) (auth.Sources, error) {
 
 func (s Source) source() (auth.Source, error) {
 	if s.Source != sourceSubprotocol && len(s.Forms) > 0 {
-		return nil, errors.New("forms are for subprotocol only")
+		return nil, fmt.Errorf("from %s takes names, not forms", s.Source)
 	}
 	switch s.Source {
 	case sourceSubprotocol:
 		if len(s.Names) > 0 {
-			return nil, errors.New("names are not for subprotocol: use forms")
+			return nil, errors.New("from subprotocol takes forms, not names")
 		}
 		return auth.NewSubprotocolSource(s.Forms)
 	case sourceQuery:
@@ -71,11 +71,11 @@ func (s Source) source() (auth.Source, error) {
 		case 1:
 			return auth.NewHeaderSource(s.Names[0])
 		}
-		return nil, errors.New("takes one header: write one line for each")
+		return nil, errors.New("from header takes one name: write one line for each header")
 	case sourceCookie:
 		return auth.NewCookieSource(s.Names)
 	}
-	return nil, errors.New("is unknown: use subprotocol, query, header or cookie")
+	return nil, fmt.Errorf("from %s is unknown: use subprotocol, query, header or cookie", s.Source)
 }
 
 // Requirement is one condition on the identity: scopes, or a claim.

@@ -71,8 +71,8 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 		cfg.Types[i] = normalType(typ)
 	}
 	for _, check := range []func(*JWTConfig) error{
-		(*JWTConfig).checkBinding, (*JWTConfig).checkTimes,
-		(*JWTConfig).checkKeys, (*JWTConfig).checkAlgorithms,
+		(*JWTConfig).checkKeys, (*JWTConfig).checkBinding,
+		(*JWTConfig).checkTimes, (*JWTConfig).checkAlgorithms,
 	} {
 		if err := check(&cfg); err != nil {
 			return nil, err

@@ -78,6 +78,7 @@ func TestClaimRule(t *testing.T) {
 		{"URL as a name", "https://example.com/roles", "admin", true},
 		{"object", "object", `{"a":1}`, false},
 		{"array in an array", "deep", "admin", false},
+		{"array in an array is not its text", "deep", `["admin"]`, false},
 		{"missing", "missing", "", false},
 	}
 	decoder := json.NewDecoder(strings.NewReader(claims))

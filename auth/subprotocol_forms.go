@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // The fixed parts of the carriers.
@@ -190,11 +189,10 @@ func takeEcho(prefix string) func(*offer) []carrier {
 	}
 }
 
-// decodeBase64URL undoes base64url without padding; the text must be UTF-8,
-// as in Kubernetes.
+// decodeBase64URL undoes base64url without padding.
 func decodeBase64URL(s string) (string, bool) {
 	text, err := base64.RawURLEncoding.DecodeString(s)
-	return string(text), err == nil && utf8.Valid(text)
+	return string(text), err == nil
 }
 
 // decodePhoenix undoes base64 in either alphabet: the client's name for it

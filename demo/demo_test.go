@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,13 @@ type testDemo struct {
 	page   string // URL
 	t      *testing.T
 	client *http.Client
+	issued *tokens
+}
+
+// tokens are all that the tests have taken.
+type tokens struct {
+	mu   sync.Mutex
+	list []string
 }
 
 // TestDemo starts the demonstration once, because a process has one Caddy,
@@ -47,7 +55,7 @@ func TestDemo(t *testing.T) {
 			d.Close()
 		}
 	}()
-	demo := testDemo{page: d.URL(), t: t, client: &http.Client{Timeout: testTimeout}}
+	demo := testDemo{page: d.URL(), t: t, client: &http.Client{Timeout: testTimeout}, issued: new(tokens)}
 
 	t.Run("page", func(t *testing.T) { demo.with(t).testPage() })
 	t.Run("announcement", func(t *testing.T) { testAnnouncement(t, d) })
@@ -77,6 +85,7 @@ func TestDemo(t *testing.T) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a socket lives on after Close")
 	}
+	assertNotLogged(t, demo.issued)
 	if conn, err := net.Dial("tcp", d.site.Listen.String()); err == nil {
 		conn.Close()
 		t.Error("somebody still listens after Close")
@@ -90,7 +99,7 @@ func (d testDemo) with(t *testing.T) testDemo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testDemo{page: d.page, t: t, client: &http.Client{Timeout: testTimeout, Jar: jar}}
+	return testDemo{page: d.page, t: t, client: &http.Client{Timeout: testTimeout, Jar: jar}, issued: d.issued}
 }
 
 func (d testDemo) testPage() {
@@ -194,7 +203,6 @@ func (d testDemo) testCarrier(carry carrier) {
 	if late < 0 || late > 2*time.Second {
 		d.t.Errorf("closed %v after the token's end", late)
 	}
-	assertNotLogged(d.t, token)
 }
 
 // testRefusals: nobody gets in without a good token, and a browser can read
@@ -221,9 +229,6 @@ func (d testDemo) testRefusals() {
 			d := d.with(t)
 			if code := closeCode(t, d.dialFrom(tt.origin, tt.carry, tt.token)); code != tt.want {
 				t.Errorf("close code = %d, want %d", code, tt.want)
-			}
-			if tt.token != "" {
-				assertNotLogged(t, tt.token)
 			}
 		})
 	}
@@ -257,6 +262,9 @@ func (d testDemo) take(user string, seconds int) string {
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
 		d.t.Fatalf("no token: %s, %v", res.Status, err)
 	}
+	d.issued.mu.Lock()
+	defer d.issued.mu.Unlock()
+	d.issued.list = append(d.issued.list, answer.AccessToken)
 	return answer.AccessToken
 }
 
@@ -352,17 +360,23 @@ func expiry(t *testing.T, token string) time.Time {
 	return time.Unix(claims.Exp, 0)
 }
 
-// assertNotLogged looks for the part of the token that is a secret.
-func assertNotLogged(t *testing.T, token string) {
+// assertNotLogged looks for tokens in the log. It is for the end: Caddy logs
+// a socket when it is over. The end of a signature is a secret, and is that of
+// the spoilt tokens, too.
+func assertNotLogged(t *testing.T, issued *tokens) {
 	t.Helper()
 	log, err := os.ReadFile(logFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(log) == 0 {
-		t.Error("nothing was logged at all")
+	for _, line := range []string{"access_token=REDACTED", "bearer, REDACTED"} {
+		if !bytes.Contains(log, []byte(line)) {
+			t.Errorf("the log does not show where a token was: it lacks %q", line)
+		}
 	}
-	if signature := token[strings.LastIndexByte(token, '.')+1:]; bytes.Contains(log, []byte(signature)) {
-		t.Error("the log holds the token's signature")
+	for _, token := range issued.list {
+		if bytes.Contains(log, []byte(token[len(token)-20:])) {
+			t.Error("a token is in the log")
+		}
 	}
 }

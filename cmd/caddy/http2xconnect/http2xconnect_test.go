@@ -70,6 +70,7 @@ func TestOperatorSaysNo(t *testing.T) {
 var servers = map[string]func(*testing.T, *httptest.Server){
 	"net/http": func(*testing.T, *httptest.Server) {},
 	"golang.org/x/net/http2": func(t *testing.T, s *httptest.Server) {
+		//nolint:staticcheck // deprecated, but what Caddy calls
 		if err := http2.ConfigureServer(s.Config, new(http2.Server)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,65 @@
+package integration
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// logBuffer keeps what a process writes. It is safe for concurrent use.
+type logBuffer struct {
+	mu      sync.Mutex
+	text    strings.Builder
+	changed chan struct{} // closed, and replaced, at each write
+}
+
+func newLogBuffer() *logBuffer { return &logBuffer{changed: make(chan struct{})} }
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return b.text.Write(p)
+}
+
+// String returns all that was written.
+func (b *logBuffer) String() string {
+	text, _ := b.state()
+	return text
+}
+
+// state returns all that was written, and what is closed when there is more.
+func (b *logBuffer) state() (string, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String(), b.changed
+}
+
+// entries returns the lines of the log whose message is msg.
+func (b *logBuffer) entries(msg string) []map[string]any {
+	var found []map[string]any
+	for line := range strings.Lines(b.String()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == msg {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+// The ports that are given out to tests, from a random start, since several
+// runs may be under way on one machine.
+const firstPort, lastPort = 20000, 32000
+
+var (
+	portStart = rand.IntN(lastPort - firstPort)
+	portCount atomic.Int64
+)
+
+func nextPort() int {
+	return firstPort + (portStart+int(portCount.Add(1)))%(lastPort-firstPort)
+}
