@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -168,10 +169,8 @@ func wordArg(d *caddyfile.Dispenser, to *string, words ...string) error {
 	if err := stringArg(d, to); err != nil {
 		return err
 	}
-	for _, word := range words {
-		if *to == word {
-			return nil
-		}
+	if slices.Contains(words, *to) {
+		return nil
 	}
 	return d.Errf("'%s %s' is unknown: use %s", name, *to, strings.Join(words, " or "))
 }

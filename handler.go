@@ -239,8 +239,9 @@ func isForeign(err error) bool {
 	switch reasonOf(err) {
 	case auth.ReasonIssuer, auth.ReasonUnknownKey, auth.ReasonAlgorithm, auth.ReasonSignature:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // tighten is ServeHTTP for a handler without verifiers, behind another one

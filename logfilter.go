@@ -118,8 +118,9 @@ func (f *CredentialFilter) Filter(in zapcore.Field) (out zapcore.Field) {
 		zapcore.Int8Type, zapcore.Int16Type, zapcore.Int32Type, zapcore.Int64Type,
 		zapcore.Uint8Type, zapcore.Uint16Type, zapcore.Uint32Type, zapcore.Uint64Type:
 		return in // cannot hold text
+	default:
+		return zap.String(in.Key, auth.Redacted)
 	}
-	return zap.String(in.Key, auth.Redacted)
 }
 
 // redact returns the provisioned redactor, or for a filter that was made in

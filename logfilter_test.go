@@ -2,6 +2,7 @@ package websocketauth
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -205,7 +206,9 @@ func TestCredentialFilterTakesEffect(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = caddy.Stop() })
 	client := &http.Client{Transport: &http.Transport{
-		Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
 	}}
 	for _, path := range []string{"/fine", "/fail"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,

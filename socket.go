@@ -111,7 +111,7 @@ func (s *socket) deadline() (time.Time, session.Limit) {
 	var first time.Time
 	limit := session.NoLimit
 	for _, policy := range s.request.policies {
-		at, by := policy.Deadline(s.session.Opened, s.request.identity.ValidUntil, rand.Float64())
+		at, by := policy.Deadline(s.session.Opened, s.request.identity.ValidUntil, rand.Float64()) //nolint:gosec // spreads load, guards nothing
 		if by != session.NoLimit && (limit == session.NoLimit || at.Before(first)) {
 			first, limit = at, by
 		}

@@ -136,8 +136,10 @@ func (v *JWTVerifier) resolve(repl *caddy.Replacer) (*JWTVerifier, error) {
 		name string
 		text *string
 	}{
-		{"jwks_url", &r.JWKSURL}, {"jwks_file", &r.JWKSFile},
-		{"secret", &r.Secret}, {"ca", &r.CA},
+		{"jwks_url", &r.JWKSURL},
+		{"jwks_file", &r.JWKSFile},
+		{"secret", &r.Secret},
+		{"ca", &r.CA},
 	} {
 		resolved, err := repl.ReplaceOrErr(*field.text, true, true)
 		if err != nil && field.name == "secret" {

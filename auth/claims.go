@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -47,11 +48,9 @@ func ParseClaimPath(s string) (ClaimPath, error) {
 		return ClaimPath{text: s}, nil
 	}
 	parts := strings.Split(s, ".")
-	for _, part := range parts {
-		if part == "" {
-			return ClaimPath{}, fmt.Errorf("claim path %q has an empty part: "+
-				"write a.b.0, or a JSON pointer such as /a.b/0 for names with dots", s)
-		}
+	if slices.Contains(parts, "") {
+		return ClaimPath{}, fmt.Errorf("claim path %q has an empty part: "+
+			"write a.b.0, or a JSON pointer such as /a.b/0 for names with dots", s)
 	}
 	return ClaimPath{text: s, parts: parts}, nil
 }
@@ -66,7 +65,8 @@ func parsePointer(s string) (ClaimPath, error) {
 			return ClaimPath{}, fmt.Errorf(
 				"claim path %q has a bare ~: in a JSON pointer write ~0 for ~ and ~1 for /", s)
 		}
-		// ~1 first would turn ~01 into /, which RFC 6901 section 4 forbids.
+		// In one pass: undoing ~0 before ~1 would make / of ~01, against
+		// RFC 6901 section 4.
 		parts[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
 	}
 	return ClaimPath{text: s, parts: parts}, nil

@@ -101,8 +101,14 @@ func TestClaimText(t *testing.T) {
 		v    any
 		want string
 	}{
-		{nil, ""}, {false, "false"}, {"", ""}, {json.Number("9007199254740993"), "9007199254740993"},
-		{3.5, "3.5"}, {[]any{nil, true}, "[null,true]"}, {"{env.HOME}", "{env.HOME}"}, {func() {}, ""},
+		{nil, ""},
+		{false, "false"},
+		{"", ""},
+		{json.Number("9007199254740993"), "9007199254740993"},
+		{3.5, "3.5"},
+		{[]any{nil, true}, "[null,true]"},
+		{"{env.HOME}", "{env.HOME}"},
+		{func() {}, ""},
 	} {
 		if got := ClaimText(row.v); got != row.want {
 			t.Errorf("ClaimText(%v) = %q, want %q", row.v, got, row.want)

@@ -169,9 +169,9 @@ func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (id *Iden
 			id, err = nil, errors.New("panic while verifying a token")
 		}
 	}()
-	t := &verification{cfg: &v.cfg, ctx: ctx, now: now, token: token}
+	t := &verification{cfg: &v.cfg, now: now, token: token}
 	for _, step := range verificationSteps {
-		if err := step.run(t); err != nil {
+		if err := step.run(t, ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +199,7 @@ type Check struct {
 // found, also after a check has failed. All are OK exactly if Verify accepts
 // the token. Claims are shown to be good or bad even if the signature is not.
 func (v *JWT) Explain(ctx context.Context, token string, now time.Time) []Check {
-	t := &verification{cfg: &v.cfg, ctx: ctx, now: now, token: token, notes: new(strings.Builder)}
+	t := &verification{cfg: &v.cfg, now: now, token: token, notes: new(strings.Builder)}
 	var checks []Check
 	failed := make(map[string]bool)
 	for _, step := range verificationSteps {
@@ -207,7 +207,7 @@ func (v *JWT) Explain(ctx context.Context, token string, now time.Time) []Check 
 		c := Check{Name: step.name}
 		if i := slices.IndexFunc(step.needs, func(name string) bool { return failed[name] }); i >= 0 {
 			c.Detail = "not checked, because the check of " + step.needs[i] + " failed"
-		} else if err := t.explainStep(step); err != nil {
+		} else if err := t.explainStep(ctx, step); err != nil {
 			c.Detail = explainError(err)
 			if t.notes.Len() > 0 {
 				c.Detail += ": " + t.notes.String()
@@ -222,13 +222,13 @@ func (v *JWT) Explain(ctx context.Context, token string, now time.Time) []Check 
 }
 
 // explainStep runs a step and turns a panic into an error, as Verify does.
-func (t *verification) explainStep(s verificationStep) (err error) {
+func (t *verification) explainStep(ctx context.Context, s verificationStep) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("panic while verifying a token")
 		}
 	}()
-	return s.run(t)
+	return s.run(t, ctx)
 }
 
 // explainError returns the operator's text of a refusal or outage.

@@ -14,7 +14,6 @@ import (
 // verification is the verification of one token, step by step.
 type verification struct {
 	cfg   *JWTConfig
-	ctx   context.Context
 	now   time.Time
 	token string
 	notes *strings.Builder // what Explain shows; nil for Verify
@@ -28,12 +27,13 @@ type verification struct {
 	identity *Identity
 }
 
-// verificationStep is one check. run returns the errors of [Verifier]. needs
-// names the steps without which it makes no sense.
+// verificationStep is one check. run returns the errors of [Verifier]; only
+// looking for the key can wait. needs names the steps without which it makes
+// no sense.
 type verificationStep struct {
 	name  string
 	needs []string
-	run   func(*verification) error
+	run   func(*verification, context.Context) error
 }
 
 // verificationSteps are all checks, in order. The first that fails decides.
@@ -61,7 +61,7 @@ func (t *verification) note(format string, args ...any) {
 	}
 }
 
-func (t *verification) checkShape() (err error) {
+func (t *verification) checkShape(context.Context) (err error) {
 	if t.parts, err = splitCompact(t.token); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (t *verification) checkShape() (err error) {
 	return nil
 }
 
-func (t *verification) checkHeader() error {
+func (t *verification) checkHeader(context.Context) error {
 	if err := t.parts.readHeader(); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (t *verification) checkHeader() error {
 	return nil
 }
 
-func (t *verification) checkPayload() error {
+func (t *verification) checkPayload(context.Context) error {
 	claims, err := decodeObject(t.parts.payload)
 	if err != nil {
 		return Refuse(ReasonMalformed, "token payload "+err.Error())
@@ -91,7 +91,7 @@ func (t *verification) checkPayload() error {
 	return nil
 }
 
-func (t *verification) checkAlgorithm() error {
+func (t *verification) checkAlgorithm(context.Context) error {
 	if !slices.Contains(t.cfg.Algorithms, t.parts.alg) {
 		return Refuse(ReasonAlgorithm, "token's alg is none of "+strings.Join(t.cfg.Algorithms, " "))
 	}
@@ -101,7 +101,7 @@ func (t *verification) checkAlgorithm() error {
 
 // checkIssuer also chooses the keys. An iss that is not configured never
 // causes a request.
-func (t *verification) checkIssuer() error {
+func (t *verification) checkIssuer(context.Context) error {
 	t.keys = t.cfg.Keys
 	if len(t.cfg.Issuers) == 0 {
 		t.note("not checked, no issuer is configured")
@@ -122,8 +122,8 @@ func (t *verification) checkIssuer() error {
 	return nil
 }
 
-func (t *verification) findKey() (err error) {
-	if t.found, err = t.keys.Find(t.ctx, t.parts.alg, t.parts.kid); err != nil {
+func (t *verification) findKey(ctx context.Context) (err error) {
+	if t.found, err = t.keys.Find(ctx, t.parts.alg, t.parts.kid); err != nil {
 		return err
 	}
 	t.note("%d to try", len(t.found))
@@ -133,7 +133,7 @@ func (t *verification) findKey() (err error) {
 // checkSignature gives the library only what it needs: the key, the bytes that
 // were signed and the signature. The rest of the header is none of its
 // business.
-func (t *verification) checkSignature() error {
+func (t *verification) checkSignature(context.Context) error {
 	signed := []byte(t.token[:strings.LastIndexByte(t.token, '.')])
 	for _, k := range t.found {
 		// A key comes with the algorithms it serves, and Find has chosen by
@@ -148,7 +148,7 @@ func (t *verification) checkSignature() error {
 }
 
 // checkType tells access tokens from other kinds (RFC 8725 section 3.11).
-func (t *verification) checkType() error {
+func (t *verification) checkType(context.Context) error {
 	typ := t.parts.typ
 	switch {
 	case slices.Contains(foreignTypes, typ):
@@ -181,7 +181,7 @@ func (t *verification) isIDToken() bool {
 	return has("at_hash") || has("c_hash") || has("nonce") && !access
 }
 
-func (t *verification) checkAudience() error {
+func (t *verification) checkAudience(context.Context) error {
 	if len(t.cfg.Audiences) == 0 {
 		t.note("not checked, no audience is configured")
 		return nil
@@ -202,7 +202,7 @@ func (t *verification) checkAudience() error {
 	return Refuse(ReasonAudience, "aud is missing or names no configured audience")
 }
 
-func (t *verification) checkTimes() (err error) {
+func (t *verification) checkTimes(context.Context) (err error) {
 	t.validity, err = readValidity(t.claims, t.now, t.cfg.Leeway, t.cfg.MaxLifetime)
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (t *verification) checkTimes() (err error) {
 }
 
 // checkClaims reads the claims that say who it is.
-func (t *verification) checkClaims() error {
+func (t *verification) checkClaims(context.Context) error {
 	id := &Identity{
 		Verifier: "jwt", Claims: t.claims, Scopes: readScopes(t.claims),
 		IssuedAt: t.validity.issuedAt, ValidUntil: t.validity.until,

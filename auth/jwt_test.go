@@ -30,11 +30,20 @@ func TestJWTAlgorithms(t *testing.T) {
 		key  any
 		keys KeySet
 	}{
-		{"RS256", rsaKey(), public}, {"RS384", rsaKey(), public}, {"RS512", rsaKey(), public},
-		{"PS256", rsaKey(), public}, {"PS384", rsaKey(), public}, {"PS512", rsaKey(), public},
-		{"ES256", p256Key(), public}, {"ES384", p384, public}, {"ES512", p521, public},
-		{"EdDSA", edKey(), public}, {"Ed25519", edKey(), public},
-		{"HS256", secret, secrets}, {"HS384", secret, secrets}, {"HS512", secret, secrets},
+		{"RS256", rsaKey(), public},
+		{"RS384", rsaKey(), public},
+		{"RS512", rsaKey(), public},
+		{"PS256", rsaKey(), public},
+		{"PS384", rsaKey(), public},
+		{"PS512", rsaKey(), public},
+		{"ES256", p256Key(), public},
+		{"ES384", p384, public},
+		{"ES512", p521, public},
+		{"EdDSA", edKey(), public},
+		{"Ed25519", edKey(), public},
+		{"HS256", secret, secrets},
+		{"HS384", secret, secrets},
+		{"HS512", secret, secrets},
 	} {
 		t.Run(row.alg, func(t *testing.T) {
 			t.Parallel()

@@ -173,11 +173,20 @@ type algorithm struct {
 // knownAlgorithms are all that can be configured. The unsecured "none" is not
 // among them, nor are algorithms that no library here verifies.
 var knownAlgorithms = []algorithm{
-	{"RS256", 0}, {"RS384", 0}, {"RS512", 0},
-	{"PS256", 0}, {"PS384", 0}, {"PS512", 0},
-	{"ES256", 0}, {"ES384", 0}, {"ES512", 0},
-	{"EdDSA", 0}, {"Ed25519", 0},
-	{"HS256", 32}, {"HS384", 48}, {"HS512", 64},
+	{"RS256", 0},
+	{"RS384", 0},
+	{"RS512", 0},
+	{"PS256", 0},
+	{"PS384", 0},
+	{"PS512", 0},
+	{"ES256", 0},
+	{"ES384", 0},
+	{"ES512", 0},
+	{"EdDSA", 0},
+	{"Ed25519", 0},
+	{"HS256", 32},
+	{"HS384", 48},
+	{"HS512", 64},
 }
 
 // lookupAlgorithm returns the algorithm of that exact name (names are

@@ -117,7 +117,7 @@ func (f *keyFetcher) get(ctx context.Context, from string) ([]byte, http.Header,
 	if err != nil {
 		return nil, nil, fetchError(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is only read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("status %d", resp.StatusCode)
 	}

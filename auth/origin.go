@@ -141,7 +141,7 @@ func isScheme3986(s string) bool {
 // splitAuthority splits host and optional port. The host is a name, in lower
 // case, or an address, which is in brackets if it is one of IPv6.
 func splitAuthority(s string) (host, port string, ok bool) {
-	rest := ""
+	var rest string
 	if strings.HasPrefix(s, "[") {
 		inside, after, ok := strings.Cut(s[1:], "]")
 		address, err := netip.ParseAddr(inside)

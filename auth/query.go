@@ -67,9 +67,9 @@ func (s *querySource) Strip(r *http.Request) {
 	if !ok {
 		return
 	}
-	switch rest := s.strip(query); {
-	case rest == query:
-	case rest == "":
+	switch rest := s.strip(query); rest {
+	case query:
+	case "":
 		r.RequestURI = path
 	default:
 		r.RequestURI = path + "?" + rest

@@ -130,7 +130,7 @@ func (r Redactor) query(query string, depth int) string {
 		// After a ";" without a "=", the value before may simply go on.
 		goesOn := secret && !hasValue && start > 0 && query[start-1] == ';'
 		secret = goesOn || r.Secret(name)
-		redacted := parameter
+		var redacted string
 		switch {
 		case goesOn && parameter != "":
 			redacted = Redacted

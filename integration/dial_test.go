@@ -207,3 +207,13 @@ func hmacSHA256(key []byte, text string) []byte {
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }
+
+// pathOf returns a path that only this test uses.
+func pathOf(t *testing.T) string {
+	return "/" + strings.Map(func(r rune) rune {
+		if r == '/' || r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, t.Name())
+}

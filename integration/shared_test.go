@@ -2,7 +2,11 @@ package integration
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -15,16 +19,17 @@ type fixture struct {
 	backend *backend
 }
 
-// standard is the configuration of the shared Caddy: what the README
-// recommends, with headers for all that is known of a client.
+// standard is the configuration of the shared Caddy. The body of a refusal is
+// its reason word.
 const standard = `
 {
 	debug
-}
-(site) {
-	websocket_auth {$JWKS} chat {
-		name shared
+	servers {
+		# more than the default of 16 KiB, so that huge tokens get to us
+		max_header_size 3MB
 	}
+}
+(app) {
 	reverse_proxy {$BACKEND} {
 		header_up X-User {http.auth.user.id}
 		header_up X-Subject {http.websocket_auth.subject}
@@ -32,13 +37,43 @@ const standard = `
 		header_up X-Role {http.websocket_auth.claims.role}
 		stream_close_delay 1h
 	}
+	handle_errors {
+		respond "{http.websocket_auth.error}"
+	}
 }
+
+# what the README begins with
 http://{$SITE} {
-	import site
+	websocket_auth {$JWKS} chat
+	import app
 }
-https://{$TLS} {
-	tls {$CERT} {$KEY}
-	import site
+
+# as strict as can be
+http://{$SITE2} {
+	websocket_auth {
+		verify jwt {
+			issuer {$ISSUER}
+			audience chat
+			type at+jwt
+			max_lifetime 2h
+		}
+		require scope chat:write
+	}
+	import app
+}
+
+# the other sources
+http://{$SITE3} {
+	websocket_auth {
+		verify jwt {$JWKS} {
+			audience chat
+		}
+		from cookie session
+		from query ticket token
+		from header X-Token
+		from subprotocol openai-insecure-api-key.* bearer
+	}
+	import app
 }
 `
 
@@ -60,7 +95,8 @@ func shared(t *testing.T) *fixture {
 		}
 		f := &fixture{issuer: startIssuer(), backend: startBackend()}
 		f.caddyProc, errShared = launch(home, standard,
-			withEnv("JWKS", f.issuer.jwksURL()), withEnv("BACKEND", f.backend.addr))
+			withEnv("JWKS", f.issuer.jwksURL()), withEnv("ISSUER", f.issuer.URL),
+			withEnv("BACKEND", f.backend.addr))
 		if errShared == nil {
 			sharedFixture = f
 		}
@@ -81,4 +117,25 @@ func closeShared() error {
 	f.backend.close()
 	f.issuer.server.Close()
 	return errors.Join(err, os.RemoveAll(f.home))
+}
+
+// refuses checks that the handshake is refused with one of the reasons, each
+// with the status that belongs to it, and that nothing of it has come anywhere.
+func (f *fixture) refuses(t *testing.T, addr string, h handshake, token string, status int, reasons ...string) {
+	t.Helper()
+	resp := refused(t, addr, h, status)
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Errorf("reading the answer: %v", err)
+	}
+	if !slices.Contains(reasons, string(body)) {
+		t.Errorf("refused with reason %q, want one of %q", body, reasons)
+	}
+	if strings.Contains(fmt.Sprint(resp.Header), token) {
+		t.Errorf("the answer holds the token: %v", resp.Header)
+	}
+	path, _, _ := strings.Cut(h.path, "?")
+	if len(f.backend.seen(path)) > 0 || f.backend.received(token) {
+		t.Error("a refused handshake has reached the application")
+	}
 }

@@ -100,8 +100,10 @@ func (c *wsConn) echoes(t *testing.T) {
 			t.Fatalf("message of %d bytes came back as %d bytes with opcode %#x", size, len(f.payload), f.opcode)
 		}
 	}
-	parts := [][]byte{clientFrame(opText, []byte("in ")), clientFrame(0x80|opPing, []byte("ping")),
-		clientFrame(opContinuation, []byte("three ")), clientFrame(0x80|opContinuation, []byte("parts"))}
+	parts := [][]byte{
+		clientFrame(opText, []byte("in ")), clientFrame(0x80|opPing, []byte("ping")),
+		clientFrame(opContinuation, []byte("three ")), clientFrame(0x80|opContinuation, []byte("parts")),
+	}
 	if err := c.writeRaw(bytes.Join(parts, nil)); err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,9 @@ func (c h2Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
 		cancel()
 		return nil, answer, err
 	}
-	return newWSConn(answer.Body, w, cancel), answer, nil
+	// Closing the body is what sends RST_STREAM.
+	reset := func() { answer.Body.Close(); cancel() }
+	return newWSConn(answer.Body, w, reset), answer, nil
 }
 
 // h3Conn opens WebSockets with extended CONNECT, RFC 9220.

@@ -149,7 +149,7 @@ func plainTCP(r io.Reader) (conn *net.TCPConn, settled bool) {
 	if !embedded.IsValid() || !embedded.CanInterface() || !br.IsValid() || br.Kind() != reflect.Pointer {
 		return nil, true
 	}
-	conn, ok := embedded.Interface().(*net.TCPConn)
+	conn, ok := reflect.TypeAssert[*net.TCPConn](embedded)
 	if !ok {
 		return nil, true
 	}

@@ -54,7 +54,7 @@ func closeFrame(code CloseCode, reason string, masked bool) []byte {
 		return append(frame, payload...)
 	}
 	frame = append(frame, maskBit|byte(len(payload)))
-	key := rand.Uint32()
+	key := rand.Uint32() //nolint:gosec // see above
 	mask := [4]byte{byte(key), byte(key >> 8), byte(key >> 16), byte(key >> 24)}
 	frame = append(frame, mask[:]...)
 	for i, b := range payload {

@@ -85,11 +85,11 @@ func (g *Gate) End(e End) bool {
 	if !g.begin(e) {
 		return false
 	}
-	g.sendClose()
+	go g.guarded(g.sendClose) // takes as long as the client lets it
 	return true
 }
 
-// begin is End without the write, which may take as long as a close timeout.
+// begin is End without the close frame to the client.
 func (g *Gate) begin(e End) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -226,7 +226,7 @@ func (g *Gate) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline sets the write deadline of the handler behind, which then
-// stands instead of the gate's own.
+// stands instead of the gate's own. A zero t puts that back.
 func (g *Gate) SetWriteDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -234,5 +234,8 @@ func (g *Gate) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	g.out.handlerDeadline.Store(!t.IsZero())
+	if t.IsZero() {
+		t = time.Now().Add(writeTimeout)
+	}
 	return g.conn.SetWriteDeadline(t)
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/sha1" //nolint:gosec // RFC 6455 section 4.2.2 demands SHA-1
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-
-	"crypto/sha1" //nolint:gosec // RFC 6455 section 4.2.2 demands SHA-1
 )
 
 // Kind is what a request wants, as far as a gate is concerned.

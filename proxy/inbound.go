@@ -1,10 +1,11 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +16,7 @@ type inbound struct {
 	mu     sync.Mutex // held by whoever reads the client; guards all
 	chunks chunkReader
 	scan   scanner
-	early  []byte // has been read, not judged yet: came with the handshake
+	early  []byte // has been read, not judged yet: came with the handshake, say
 	rest   []byte // judged only in part: an unfinished header or close frame
 	ready  []byte // may pass, and waits for the next Read
 	told   bool   // the application has been sent our close frame
@@ -28,7 +29,7 @@ func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 	defer g.in.mu.Unlock()
 	defer g.in.chunks.release()
 	for {
-		p, err := g.next()
+		p, err := g.next(math.MaxInt)
 		if len(p) > 0 {
 			n, werr := w.Write(p)
 			total += int64(n)
@@ -46,7 +47,8 @@ func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// Read is for handlers that do not copy with WriteTo.
+// Read is for handlers that do not copy with WriteTo. No more is judged at a
+// time than is read: what has been let through could not be called back.
 func (g *Gate) Read(b []byte) (n int, err error) {
 	in := &g.in
 	in.mu.Lock()
@@ -55,7 +57,7 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 		return 0, nil
 	}
 	if len(in.ready) == 0 {
-		in.ready, err = g.next()
+		in.ready, err = g.next(len(b))
 	}
 	n = copy(b, in.ready)
 	in.ready = in.ready[n:]
@@ -70,15 +72,15 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 }
 
 // next returns bytes that may go to the application, valid until the next
-// call. While the socket is open it blocks for the client's; once it is being
+// call: at most limit of them, unless what was kept back comes with them. While the socket is open it blocks for the client's; once it is being
 // ended, it returns the rest of a frame that has begun, then our close frame,
 // then waits for both sides to be done and returns errEnded.
-func (g *Gate) next() ([]byte, error) {
+func (g *Gate) next(limit int) ([]byte, error) {
 	in := &g.in
 	for !g.ending.Load() {
-		p, err := in.take()
+		p, err := in.take(limit)
 		if len(p) > 0 && g.ending.Load() {
-			in.early = bytes.Clone(p) // read in the moment of the end
+			in.putBack(p) // read in the moment of the end
 			break
 		}
 		if p = g.judgeInbound(p); len(p) > 0 {
@@ -99,19 +101,32 @@ func (g *Gate) next() ([]byte, error) {
 	return g.nextEnding()
 }
 
-// take returns the next bytes of the client, behind what is left to judge.
-func (in *inbound) take() ([]byte, error) {
+// take returns the next bytes of the client, behind what is left to judge: at
+// most limit of them, but always one more than was left.
+func (in *inbound) take(limit int) ([]byte, error) {
+	limit = max(limit, len(in.rest)+1)
 	if len(in.early) > 0 {
-		p := in.early
-		in.early = nil
+		k := min(len(in.early), limit-len(in.rest))
+		p := in.early[:k:k]
+		if len(in.rest) > 0 {
+			p = slices.Concat(in.rest, p)
+		}
+		in.early, in.rest = in.early[k:], in.rest[:0]
 		return p, nil
 	}
 	p, err := in.chunks.read(in.rest)
 	if len(p) > 0 {
 		in.rest = in.rest[:0]
 	}
+	if len(p) > limit {
+		in.putBack(p[limit:])
+		p = p[:limit]
+	}
 	return p, err
 }
+
+// putBack has p taken again, before all else.
+func (in *inbound) putBack(p []byte) { in.early = slices.Concat(p, in.early) }
 
 // judgeInbound returns what of p may pass and keeps the rest. A broken frame
 // ends the socket.
@@ -152,7 +167,7 @@ func (g *Gate) nextEnding() ([]byte, error) {
 		p, err := g.takeUntil(deadline)
 		if k := min(in.scan.remaining, int64(len(p))); k > 0 {
 			_, _ = in.scan.scan(p[:k]) // inside a frame there is nothing to judge
-			in.early = bytes.Clone(p[k:])
+			in.putBack(p[k:])
 			return p[:k], nil
 		}
 		if err != nil {
@@ -174,7 +189,7 @@ func (g *Gate) nextEnding() ([]byte, error) {
 func (g *Gate) takeUntil(deadline time.Time) ([]byte, error) {
 	for {
 		_ = g.conn.SetReadDeadline(deadline)
-		p, err := g.in.take()
+		p, err := g.in.take(math.MaxInt)
 		if len(p) == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline) {
 			continue // End's own deadline, set to wake us, came after ours
 		}

@@ -103,7 +103,8 @@ func rawFrame(first byte, masked bool, payload []byte) []byte {
 
 // fromClient and fromApp are frames of either side.
 func fromClient(first byte, payload string) []byte { return rawFrame(first, true, []byte(payload)) }
-func fromApp(first byte, payload string) []byte    { return rawFrame(first, false, []byte(payload)) }
+
+func fromApp(first byte, payload string) []byte { return rawFrame(first, false, []byte(payload)) }
 
 // closePayload is the payload of a close frame.
 func closePayload(code CloseCode, reason string) string {

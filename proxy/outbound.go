@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,8 @@ type outbound struct {
 	scan     scanner
 	rest     []byte    // an unfinished header or close frame
 	deadline time.Time // the write deadline that is set, if it is ours
+	dropping bool      // what begins after the end goes to nobody
+	broken   error     // of a write that may have been cut short in a frame
 
 	// relaying: ReadFrom runs, so that a Write is a frame of the proxy's own.
 	relaying atomic.Bool
@@ -65,7 +68,7 @@ func (g *Gate) Write(p []byte) (int, error) {
 	g.out.mu.Lock()
 	whole := p
 	if len(g.out.rest) > 0 {
-		whole = append(g.out.rest[:len(g.out.rest):len(g.out.rest)], p...)
+		whole = append(slices.Clip(g.out.rest), p...)
 	}
 	err := g.relayLocked(whole)
 	g.out.mu.Unlock()
@@ -82,7 +85,8 @@ func (g *Gate) Write(p []byte) (int, error) {
 // what it means, so that it goes out at a frame border and nobody waits.
 func (g *Gate) writeOfProxy(p []byte) (int, error) {
 	h, size, err := ParseHeader(p)
-	if err != nil || size == 0 || h.Op != OpClose || size+int(h.Length) != len(p) {
+	if err != nil || size == 0 || h.Op != OpClose || h.Masked || size+int(h.Length) != len(p) ||
+		checkClosePayload(p[size:]) != nil {
 		return 0, errors.New("not a close frame")
 	}
 	code := CloseGoingAway
@@ -139,13 +143,14 @@ func (g *Gate) relayLocked(p []byte) error {
 // it, and then only watches for the application's own.
 func (g *Gate) relayEnding(p []byte) error {
 	o := &g.out
-	if k := min(o.scan.remaining, int64(len(p))); k > 0 && !o.closing.Load() {
+	if k := min(o.scan.remaining, int64(len(p))); k > 0 && !o.dropping {
 		_, _ = o.scan.scan(p[:k]) // inside a frame there is nothing to judge
 		if err := g.writeClient(p[:k]); err != nil {
 			return err
 		}
 		p = p[k:]
 	}
+	o.dropping = o.dropping || o.scan.atBorder()
 	g.sendCloseLocked()
 	n, bad := o.scan.scan(p)
 	if bad != nil || o.scan.closed {
@@ -159,11 +164,12 @@ func (g *Gate) relayEnding(p []byte) error {
 
 // writeClient writes to the client, bounded in time.
 func (g *Gate) writeClient(p []byte) error {
-	if len(p) == 0 {
-		return nil
+	if len(p) == 0 || g.out.broken != nil {
+		return g.out.broken
 	}
 	g.boundWrite()
 	_, err := g.conn.Write(p)
+	g.out.broken = err
 	switch {
 	case err == nil:
 		return nil
@@ -207,7 +213,7 @@ func (g *Gate) sendCloseLocked() {
 	o := &g.out
 	end, _ := g.ended()
 	switch {
-	case o.closing.Load() || end.Code == CloseNone:
+	case o.closing.Load() || end.Code == CloseNone || o.broken != nil:
 	case !o.scan.atBorder():
 		return
 	default:

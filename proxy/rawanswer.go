@@ -94,8 +94,9 @@ func (c *rawAnswer) answer(head, rest []byte) error {
 		c.settle()
 		_, err := c.gate.Write(rest)
 		return err
+	default:
+		return c.fail(c.t.notWritable())
 	}
-	return c.fail(c.t.notWritable())
 }
 
 func (c *rawAnswer) fail(err error) error {

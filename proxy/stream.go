@@ -33,10 +33,14 @@ type streamConn struct {
 	alarm        *time.Timer // wakes readers at the deadline
 	pumped       chan struct{}
 
+	// server is the server's own writer, without those around it: theirs are
+	// not made for deadlines that are set while another goroutine writes.
+	server        *http.ResponseController
 	writing       sync.Mutex // held while something is written
 	writeMu       sync.Mutex // guards the following
 	inWrite       bool
 	writeDeadline time.Time
+	writeAlarm    *time.Timer // ends the write that is under way
 }
 
 // newStreamConn starts reading r's body. The answer's header must be out.
@@ -49,6 +53,17 @@ func newStreamConn(w http.ResponseWriter, r *http.Request) *streamConn {
 	c.changed = sync.NewCond(&c.mu)
 	go c.pump()
 	return c
+}
+
+// innermost returns the writer that w and those it wraps end in.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // streamAddr is an address that is no IP address.
@@ -145,7 +160,9 @@ func (c *streamConn) Write(p []byte) (int, error) {
 	if c.isClosed() {
 		return 0, net.ErrClosed
 	}
-	c.armWrite()
+	if !c.armWrite() {
+		return 0, os.ErrDeadlineExceeded
+	}
 	defer c.disarmWrite()
 	n, err := c.w.Write(p)
 	if err == nil {
@@ -157,29 +174,61 @@ func (c *streamConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// armWrite sets the write deadline for the time of one write: on HTTP/2 it is
-// a timer that resets the stream when it fires, written to or not.
-func (c *streamConn) armWrite() {
+// armWrite sees to it that one write ends at the deadline, and reports whether
+// there is time for it.
+func (c *streamConn) armWrite() bool {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
-	c.inWrite = true
-	if !c.writeDeadline.IsZero() {
-		_ = c.rc.SetWriteDeadline(c.writeDeadline)
+	if c.timedOutLocked() {
+		return false
 	}
+	c.inWrite = true
+	c.setWriteAlarmLocked()
+	return true
 }
 
 func (c *streamConn) disarmWrite() {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	c.inWrite = false
-	if !c.writeDeadline.IsZero() {
-		_ = c.rc.SetWriteDeadline(time.Time{})
+	if c.writeAlarm != nil {
+		c.writeAlarm.Stop()
+	}
+}
+
+func (c *streamConn) setWriteAlarmLocked() {
+	switch wait := time.Until(c.writeDeadline); {
+	case c.writeDeadline.IsZero():
+		if c.writeAlarm != nil {
+			c.writeAlarm.Stop()
+		}
+	case c.writeAlarm == nil:
+		c.writeAlarm = time.AfterFunc(wait, c.endWrite)
+	default:
+		c.writeAlarm.Reset(wait)
+	}
+}
+
+// endWrite ends the write that is under way if its deadline is over. On HTTP/2
+// that resets the stream. It comes again until the write has ended, because
+// the writers in between may set deadlines of their own.
+func (c *streamConn) endWrite() {
+	const again = 100 * time.Millisecond
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if c.inWrite && c.timedOutLocked() {
+		_ = c.server.SetWriteDeadline(past)
+		c.writeAlarm.Reset(again)
 	}
 }
 
 func (c *streamConn) writeTimedOut() bool {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	return c.timedOutLocked()
+}
+
+func (c *streamConn) timedOutLocked() bool {
 	return !c.writeDeadline.IsZero() && !time.Now().Before(c.writeDeadline)
 }
 
@@ -193,21 +242,18 @@ func (c *streamConn) isClosed() bool {
 // returns, which must not be before Close has.
 func (c *streamConn) Close() error {
 	c.mu.Lock()
-	first := !c.closed
-	c.closed = true
-	if c.alarm != nil {
-		c.alarm.Stop()
-	}
-	c.changed.Broadcast()
-	c.mu.Unlock()
-	if first {
+	if !c.closed {
+		c.closed = true
+		if c.alarm != nil {
+			c.alarm.Stop()
+		}
+		c.changed.Broadcast()
 		_ = c.rc.SetReadDeadline(past)
 	}
-	if !c.writing.TryLock() {
-		_ = c.rc.SetWriteDeadline(past) // a client that does not read
-		c.writing.Lock()
-	}
-	c.writing.Unlock()
+	c.mu.Unlock()
+	_ = c.SetWriteDeadline(past) // for a client that does not read
+	c.writing.Lock()
+	c.writing.Unlock() //nolint:staticcheck // whoever writes has to be done, no more
 	select {
 	case <-c.pumped:
 	case <-time.After(time.Second):
@@ -257,7 +303,7 @@ func (c *streamConn) SetWriteDeadline(t time.Time) error {
 	defer c.writeMu.Unlock()
 	c.writeDeadline = t
 	if c.inWrite {
-		return c.rc.SetWriteDeadline(t)
+		c.setWriteAlarmLocked()
 	}
 	return nil
 }

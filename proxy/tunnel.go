@@ -197,8 +197,10 @@ func (t *Tunnel) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			t.raw = newRawAnswer(t)
 			return t.raw, emptyReadWriter(t.raw), nil
 		}
+		return nil, nil, t.notWritable()
+	default:
+		return nil, nil, t.notWritable()
 	}
-	return nil, nil, t.notWritable()
 }
 
 // emptyReadWriter has the smallest buffers there are: nobody uses them who

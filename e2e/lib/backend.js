@@ -1,6 +1,7 @@
 // A legacy WebSocket app: it knows nothing of tokens and believes its X-User
 // header. What it saw of each user is there for tests to look at.
 
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 
@@ -8,7 +9,9 @@ import { WebSocketServer } from "ws";
 
 import { listen } from "./listen.js";
 
-const floodMessage = Buffer.alloc(16 << 10, "f");
+// Random, because a browser would have to unpack gigabytes of what else is kept
+// small by permessage-deflate.
+const floodMessage = randomBytes(16 << 10);
 
 /** How the app behaves, by path. */
 const behaviours = {
@@ -18,14 +21,32 @@ const behaviours = {
 	"/flood": flood,
 };
 
-/** Sends as fast as the other side takes it. */
+/** How many messages the page may be behind, and how many each "ack" is for. */
+const window = 64;
+export const ackEach = 16;
+
+/**
+ * Sends as fast as the page takes it. What a page has not taken yet lies in
+ * megabytes of buffers in front of a close frame, and a page on a busy machine
+ * needs many seconds for them: hence a window.
+ */
 function flood(socket) {
+	let credit = window;
 	const next = (error) => {
-		if (!error && socket.readyState === socket.OPEN) {
+		if (!error && credit > 0 && socket.readyState === socket.OPEN) {
+			credit--;
 			// Not at once: incoming messages must get their turn, too.
 			socket.send(floodMessage, (failed) => setImmediate(next, failed));
 		}
 	};
+	socket.on("message", (data, isBinary) => {
+		if (!isBinary) {
+			credit += ackEach;
+			if (credit === ackEach) {
+				next();
+			}
+		}
+	});
 	next();
 }
 

@@ -31,14 +31,15 @@ export function launchBrowser(options = {}) {
  *
  * url and protocols are the arguments of WebSocket. say is a text to send and
  * to get back; flood sends 1 KiB messages as fast as the browser takes them;
- * hangUp closes, with code 1000, after the first message.
+ * ackEach answers every so many messages; hangUp closes, with code 1000, after
+ * the first message.
  */
 export function dial(page, options) {
 	return page.evaluate(dialInPage, options);
 }
 
 /** The same as dial, within the page: it can use nothing from around it. */
-async function dialInPage({ url, protocols, say, flood, hangUp }) {
+async function dialInPage({ url, protocols, say, flood, ackEach, hangUp }) {
 	// One handshake at a time: Chromium delays them by seconds where many are
 	// under way.
 	let handshakeOver;
@@ -51,9 +52,9 @@ async function dialInPage({ url, protocols, say, flood, hangUp }) {
 	socket.binaryType = "arraybuffer";
 	const seen = { opened: false, protocol: null, echoed: false, received: 0, sent: 0, errors: 0 };
 	const channel = new MessageChannel();
-	const block = new Uint8Array(1 << 10);
+	const block = crypto.getRandomValues(new Uint8Array(1 << 10));
 	channel.port1.onmessage = () => {
-		while (socket.readyState === WebSocket.OPEN && socket.bufferedAmount < 1 << 20) {
+		while (socket.readyState === WebSocket.OPEN && socket.bufferedAmount === 0) {
 			socket.send(block);
 			seen.sent++;
 		}
@@ -75,6 +76,9 @@ async function dialInPage({ url, protocols, say, flood, hangUp }) {
 	socket.onmessage = ({ data }) => {
 		seen.received++;
 		seen.echoed ||= data === say;
+		if (ackEach && seen.received % ackEach === 0) {
+			socket.send("ack");
+		}
 		if (hangUp) {
 			socket.close(1000);
 		}
@@ -84,7 +88,8 @@ async function dialInPage({ url, protocols, say, flood, hangUp }) {
 		socket.onclose = ({ code, reason, wasClean }) => {
 			handshakeOver();
 			channel.port1.close();
-			resolve({ ...seen, code, reason, wasClean, closedAt: Date.now() });
+			const closedAt = Date.now();
+			resolve({ ...seen, code, reason, wasClean, unsent: socket.bufferedAmount, closedAt });
 		};
 	});
 }
