@@ -2,6 +2,9 @@
 
 import { chromium } from "playwright-core";
 
+/** How long a socket may live, in milliseconds: longer than any token here. */
+const patience = 15_000;
+
 const flags = [
 	"--disable-gpu",
 	"--ignore-certificate-errors", // Caddy signs for localhost itself
@@ -12,17 +15,13 @@ const flags = [
 	"--disable-sync",
 ];
 
-/**
- * Starts Chromium with a fresh profile. CHROMIUM names the program. Further
- * options are those of browserType.launch.
- */
-export function launchBrowser(options = {}) {
+/** Starts Chromium with a fresh profile. CHROMIUM names the program. */
+export function launchBrowser() {
 	return chromium.launch({
-		executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+		executablePath: process.env.CHROMIUM,
 		args: flags,
 		// Chromium's sandbox refuses to work for root, which containers are.
 		chromiumSandbox: process.getuid?.() !== 0,
-		...options,
 	});
 }
 
@@ -34,8 +33,16 @@ export function launchBrowser(options = {}) {
  * ackEach answers every so many messages; hangUp closes, with code 1000, after
  * the first message.
  */
-export function dial(page, options) {
-	return page.evaluate(dialInPage, options);
+export async function dial(page, options) {
+	let timer;
+	const tooLong = new Promise((_, reject) => {
+		timer = setTimeout(() => reject(new Error("the socket has not ended")), patience);
+	});
+	try {
+		return await Promise.race([page.evaluate(dialInPage, options), tooLong]);
+	} finally {
+		clearTimeout(timer);
+	}
 }
 
 /** The same as dial, within the page: it can use nothing from around it. */

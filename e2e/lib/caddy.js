@@ -7,6 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
+// A test that takes too long is ended by its runner with SIGTERM; nothing that
+// it has started may live on.
+const children = new Set();
+process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+process.once("SIGTERM", () => process.exit(1));
+
 /** The filter that the README recommends, for the site's log and the default. */
 export const logFilter = `
 	output stderr
@@ -62,7 +68,11 @@ class Caddy {
 		this.lines = []; // of the log, as text
 		this.output = [];
 		this.news = new EventEmitter().setMaxListeners(0);
-		this.exited = once(child, "exit").then(() => this.news.emit("exit"));
+		children.add(child);
+		this.exited = once(child, "exit").then(() => {
+			children.delete(child);
+			this.news.emit("exit");
+		});
 		this.collect(child.stderr, this.lines);
 		this.collect(child.stdout, this.output);
 	}
@@ -91,9 +101,14 @@ class Caddy {
 		return this.first(() => this.output.map((line) => line.match(pattern)).find(Boolean));
 	}
 
-	/** Resolves to the access log's entry of a user's latest socket. */
-	access(user) {
-		return this.logged(({ logger, user_id: id }) => logger?.startsWith("http.log.access") && id === user);
+	/** Resolves to the access log's first entry that wanted accepts. */
+	access(wanted) {
+		return this.logged((entry) => entry.logger?.startsWith("http.log.access") && wanted(entry));
+	}
+
+	/** Resolves to the access log's first entry of a user. */
+	accessOf(user) {
+		return this.access((entry) => entry.user_id === user);
 	}
 
 	/** Resolves to what find returns, as soon as that is something. */

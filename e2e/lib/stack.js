@@ -28,6 +28,7 @@ export async function startStack() {
 		stack.caddy = await startCaddy(caddyfile(stack));
 		await stack.caddy.logged(({ msg }) => msg === "certificate obtained successfully");
 		stack.browser = await launchBrowser();
+		stack.context = await stack.browser.newContext();
 	} catch (error) {
 		await stack.close();
 		throw error;
@@ -47,12 +48,12 @@ class Stack {
 	}
 
 	async newPage(origin) {
-		const page = await this.browser.newPage();
+		const page = await this.context.newPage(); // all pages share cookies
 		await page.goto(origin);
 		return page;
 	}
 
-	/** The URL of a socket: as seen from a page of that origin. */
+	/** The URL of a socket at one of the origins. */
 	socket(origin, path) {
 		return `${origin.replace("http", "ws")}${path}`;
 	}
@@ -69,9 +70,8 @@ class Stack {
 		const { text } = this.caddy;
 		assert.match(text, /"user_id"/, "the log is empty");
 		for (const token of this.issuer.issued) {
-			for (const form of [token, Buffer.from(token).toString("base64url")]) {
-				assert.ok(!text.includes(form), "a token stands in the log");
-			}
+			// Its end is in every form that does not encode it.
+			assert.ok(!text.includes(token.split(".")[2]), "a token stands in the log");
 		}
 	}
 }

@@ -121,7 +121,7 @@ async function tryCarrier(stack, { name, answers, carry, gate = "forms", muteFai
 	assert.equal(seen.protocol, answer === "itself" ? token : answer);
 	const carrier = [protocols].flat().find((protocol) => protocol?.length >= token.length) ?? token;
 	await assertAppSaw(stack.backend.session(user), { name, query, secrets: [token, carrier] });
-	const entry = await stack.caddy.access(user);
+	const entry = await stack.caddy.accessOf(user);
 	assert.equal(entry.request.proto, "HTTP/1.1");
 	assert.equal(entry.websocket_end, "expired");
 	assert.ok(!JSON.stringify(entry).includes(carrier), "the log has the carrier");
