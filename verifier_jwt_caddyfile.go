@@ -34,7 +34,12 @@ func (v *JWTVerifier) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("'verify jwt' takes one URL, not '%s' as well: for audiences use audience <aud>", d.Val())
 		}
 	}
+	var word string
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := noBlock(d, word); err != nil {
+			return err
+		}
+		word = d.Val()
 		if err := once(d, seen); err != nil {
 			return err
 		}
@@ -77,5 +82,6 @@ func (v *JWTVerifier) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "insecure_any_audience":
 		return flagArg(d, &v.InsecureAnyAudience)
 	}
-	return d.Errf("unrecognized subdirective '%s'", d.Val())
+	return d.Errf("unrecognized subdirective '%s' of verify jwt: use jwks_url, jwks_file, secret, issuer, audience, "+
+		"algorithms, type, leeway, max_lifetime, user_claim, ca, id_tokens, insecure_http_keys or insecure_any_audience", d.Val())
 }

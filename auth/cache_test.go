@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -184,4 +185,37 @@ func BenchmarkVerifyNewRS256(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestAttackKnownTokenWithMore: bytes behind a known token of the largest
+// size do not make it the known token.
+func TestAttackKnownTokenWithMore(t *testing.T) {
+	t.Parallel()
+	v := newJWT(t, nil)
+	token := tokenOfSize(t, MaxTokenSize)
+	if _, err := v.Verify(t.Context(), token, testNow); err != nil {
+		t.Fatal(err, detailOf(err))
+	}
+	for _, more := range []string{"A", "AAAA", ".", "\x00"} {
+		if id, err := v.Verify(t.Context(), token+more, testNow); reasonOf(err) != ReasonMalformed {
+			t.Errorf("with %q behind: let in %v, %v", more, id != nil, err)
+		}
+	}
+}
+
+// tokenOfSize returns a good token of exactly size bytes.
+func tokenOfSize(t *testing.T, size int) string {
+	t.Helper()
+	for head := range 4 {
+		header := `{"alg":"RS256","kid":"r1"` + strings.Repeat(" ", head) + `}`
+		short := len(sign(t, "RS256", rsaKey(), header, goodClaims(t, map[string]any{"pad": ""})))
+		for pad := (size-short)*3/4 - 3; pad < (size-short)*3/4+3; pad++ {
+			claims := goodClaims(t, map[string]any{"pad": strings.Repeat("x", pad)})
+			if token := sign(t, "RS256", rsaKey(), header, claims); len(token) == size {
+				return token
+			}
+		}
+	}
+	t.Fatalf("no token of %d bytes", size)
+	return ""
 }

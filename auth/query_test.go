@@ -108,7 +108,7 @@ func TestQueryLinear(t *testing.T) {
 		start := time.Now()
 		_, _ = s.Find(r)
 		s.Strip(r)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%q took %v", part, took)
 		}
 	}

@@ -169,7 +169,7 @@ func TestRedactLinear(t *testing.T) {
 		r.URI(text)
 		r.Protocols([]string{text})
 		r.Text(text)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%q took %v", part, took)
 		}
 	}

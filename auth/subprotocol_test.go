@@ -163,7 +163,7 @@ func TestSubprotocolLinear(t *testing.T) {
 		start := time.Now()
 		_, _ = s.Find(r)
 		s.Strip(r)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%q took %v", element, took)
 		}
 	}
