@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -59,8 +60,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		h.addShortVerifier(args)
 	}
 	seen := make(map[string]bool)
+	var word string
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if !repeatable[d.Val()] {
+		if err := noBlock(d, word); err != nil {
+			return err
+		}
+		if word = d.Val(); !repeatable[word] {
 			if err := once(d, seen); err != nil {
 				return err
 			}
@@ -101,7 +106,8 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "insecure_plaintext":
 		return flagArg(d, &h.InsecurePlaintext)
 	}
-	return d.Errf("unrecognized subdirective '%s' of websocket_auth", d.Val())
+	return d.Errf("unrecognized subdirective '%s' of websocket_auth: use name, verify, from, origins, require, "+
+		"on_expiry, max_session, jitter, reject, http or insecure_plaintext", d.Val())
 }
 
 // addShortVerifier is the one-line form: a key set's URL and the audiences.
@@ -115,7 +121,11 @@ func (h *Handler) unmarshalVerify(d *caddyfile.Dispenser) error {
 		return d.Errf("'verify' needs the name of a verifier, e.g. verify jwt <jwks_url>")
 	}
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "http.websocket_auth.verifiers."+name)
+	id := "http.websocket_auth.verifiers." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("'verify %s' is unknown: use jwt, or a Caddy that has the module %s", name, id)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return err
 	}
@@ -163,7 +173,7 @@ func (h *Handler) unmarshalRequire(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// wordArg reads exactly one argument, which is one of words.
+// wordArg reads exactly one argument, which is one of words, two at least.
 func wordArg(d *caddyfile.Dispenser, to *string, words ...string) error {
 	name := d.Val()
 	if err := stringArg(d, to); err != nil {
@@ -172,7 +182,8 @@ func wordArg(d *caddyfile.Dispenser, to *string, words ...string) error {
 	if slices.Contains(words, *to) {
 		return nil
 	}
-	return d.Errf("'%s %s' is unknown: use %s", name, *to, strings.Join(words, " or "))
+	last := len(words) - 1
+	return d.Errf("'%s %s' is unknown: use %s or %s", name, *to, strings.Join(words[:last], ", "), words[last])
 }
 
 // percentArg reads exactly one percentage, with or without the sign.

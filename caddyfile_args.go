@@ -19,6 +19,14 @@ func once(d *caddyfile.Dispenser, seen map[string]bool) error {
 	return nil
 }
 
+// noBlock returns an error if d is at the block of word, which has none.
+func noBlock(d *caddyfile.Dispenser, word string) error {
+	if d.Val() == "{" {
+		return d.Errf("'%s' takes no block: remove it", word)
+	}
+	return nil
+}
+
 // stringArg reads exactly one argument, which is not empty.
 func stringArg(d *caddyfile.Dispenser, to *string) error {
 	name := d.Val()

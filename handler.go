@@ -73,18 +73,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		proxy.Disarm(r)
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	case len(h.verifiers) == 0 && q.kind != kindPassed:
-		return h.refuse(w, r, q, "", auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
+		return h.turnAway(w, r, q, auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
 	case wanted == proxy.KindTunnel:
-		_, _ = h.take(r)
-		return h.refuse(w, r, q, "", &proxy.HandshakeError{
+		return h.turnAway(w, r, q, &proxy.HandshakeError{
 			Status: http.StatusBadRequest, Detail: "an upgrade to something else than websocket",
 		})
 	case q.kind != kindPassed:
-		return h.authenticate(w, r, next, q)
+		return h.disarm(w, r, q, h.authenticate(w, r, next, q))
 	case h.HTTP == httpReject:
-		return h.refuse(w, r, q, "", auth.Refuse(reasonUpgrade, "not a websocket handshake"))
+		return h.turnAway(w, r, q, auth.Refuse(reasonUpgrade, "not a websocket handshake"))
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// turnAway refuses what no credential could help. Whatever there is of one is
+// taken out: the error page may be behind another proxy.
+func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, q *request, err error) error {
+	found, _ := h.take(r)
+	return h.disarm(w, r, q, h.refuse(w, r, q, found.Answer, err))
 }
 
 // kindOf tells what is done with a request that wants wanted.
@@ -134,12 +140,7 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 		return next.ServeHTTP(w, inner)
 	}
 	q.session = rand.Text()
-	err = h.serveSocket(w, inner, next, q, found.Answer)
-	if err != nil {
-		// Whatever handles the error must not open a tunnel around us.
-		proxy.Disarm(r)
-	}
-	return err
+	return h.serveSocket(w, inner, next, q, found.Answer)
 }
 
 // take takes the credential out of r, and out of the original URL, which Caddy

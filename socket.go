@@ -71,7 +71,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 			s.stopTimer()
 		}
 	}()
-	err := next.ServeHTTP(tunnel, tunnel.Request())
+	err := serveTunnel(next, tunnel)
 	returned = true
 	end, opened, err := tunnel.Finish(err)
 	s.stopTimer()
@@ -82,6 +82,24 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 	if reasonOf(err) == reasonUpstream {
 		return h.refuse(w, r, q, answer, err)
 	}
+	return err
+}
+
+// serveTunnel has next serve a handshake. reverse_proxy panics when it cannot
+// write an answer: where the tunnel is what takes none, because it is wrong,
+// the client can still be told.
+func serveTunnel(next caddyhttp.Handler, tunnel *proxy.Tunnel) error {
+	returned := false
+	defer func() {
+		if returned || !tunnel.Failed() {
+			return
+		}
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
+	err := next.ServeHTTP(tunnel, tunnel.Request())
+	returned = true
 	return err
 }
 

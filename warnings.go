@@ -29,7 +29,7 @@ func (h *Handler) warnCloseDelay(r *http.Request) {
 		if !ok {
 			return
 		}
-		walk := proxyWalk{from: h}
+		walk := proxyWalk{from: h, request: r}
 		walk.routes(server.Routes)
 		if walk.found {
 			h.logger.Warn("reverse_proxy ends all WebSockets when the configuration is reloaded: " +
@@ -38,28 +38,36 @@ func (h *Handler) warnCloseDelay(r *http.Request) {
 	})
 }
 
-// proxyWalk looks through routes, in their order, for a reverse_proxy behind a
-// handler that has no stream_close_delay.
+// proxyWalk goes the way of a request through the routes, as far as it can be
+// foreseen, and looks for a reverse_proxy behind a handler that has no
+// stream_close_delay.
 type proxyWalk struct {
-	from   *Handler
-	behind bool
-	found  bool
+	from    *Handler
+	request *http.Request
+	behind  bool
+	found   bool
 }
 
 func (p *proxyWalk) routes(routes caddyhttp.RouteList) {
+	taken := make(map[string]bool) // of a group only the first route that matches
 	for _, route := range routes {
+		matches, err := route.MatcherSets.AnyMatchWithError(p.request)
+		if err != nil || !matches || route.Group != "" && taken[route.Group] {
+			continue
+		}
+		taken[route.Group] = true
 		for _, handler := range route.Handlers {
 			switch m := handler.(type) {
 			case *Handler:
 				p.behind = p.behind || m == p.from
 			case *caddyhttp.Subroute:
-				before := p.behind
 				p.routes(m.Routes)
-				// What follows a terminal route is not behind what is in it.
-				p.behind = before || p.behind && !route.Terminal
 			case *reverseproxy.Handler:
 				p.found = p.found || p.behind && m.StreamCloseDelay == 0
 			}
+		}
+		if route.Terminal {
+			return
 		}
 	}
 }

@@ -216,7 +216,9 @@ func (r *RemoteKeys) ask(kid string) (*flight, error) {
 		r.rememberLocked(kid)
 		return nil, err
 	default:
-		r.demanded = now
+		if r.current() != nil { // else it is the first fetch, for any key id
+			r.demanded = now
+		}
 		r.flight = &flight{done: make(chan struct{})}
 		r.wake <- struct{}{} // never blocks: one flight, one slot
 	}

@@ -102,8 +102,13 @@ func TestAttackKeyInHeader(t *testing.T) {
 	}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]any{"keys": []any{rsaJWK(stranger, rsaKid)}})
 	})}
-	go server.Serve(listener) //nolint:errcheck // it returns when it is closed
-	t.Cleanup(func() { _ = server.Close() })
+	go server.Serve(listener)
+	t.Cleanup(func() { // after all of the following
+		_ = server.Close()
+		if n := connections.Load(); n > 0 {
+			t.Errorf("the address in the token was asked %d times", n)
+		}
+	})
 	url := "http://" + listener.Addr().String()
 
 	for name, header := range map[string]map[string]any{
@@ -118,6 +123,7 @@ func TestAttackKeyInHeader(t *testing.T) {
 		"kid that is an URL":   {"kid": url + "/key"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			token := sign(jwt{key: strangerKey(), header: header, claims: f.issuer.claims()})
 			path := pathOf(t)
 			resp := refusedWith(t, f.site, bearer(path, token), http.StatusUnauthorized, http.StatusServiceUnavailable)
@@ -132,14 +138,8 @@ func TestAttackKeyInHeader(t *testing.T) {
 			}
 		})
 	}
-	if n := connections.Load(); n > 0 {
-		t.Errorf("the address in the token was asked %d times", n)
-	}
 	// The same headers do no harm where the issuer has signed them.
 	f.accepts(t, f.site, sign(jwt{claims: f.issuer.claims(), header: map[string]any{"jku": url, "jwk": rsaJWK(stranger, "mine")}}))
-	if n := connections.Load(); n > 0 {
-		t.Errorf("the address in the good token was asked %d times", n)
-	}
 }
 
 // refusedWith is refused for one of several statuses.
@@ -289,8 +289,8 @@ func TestAttackNotBefore(t *testing.T) {
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	f.accepts(t, f.site, f.issuer.token(map[string]any{"nbf": in(10 * time.Second), "iat": in(10 * time.Second)}))
 	for name, claims := range map[string]map[string]any{
-		"nbf in the future": {"nbf": in(time.Minute)},
-		"iat in the future": {"iat": in(time.Minute)},
+		"nbf in the future": {"nbf": in(30 * time.Minute)},
+		"iat in the future": {"iat": in(30 * time.Minute)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

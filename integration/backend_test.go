@@ -75,7 +75,7 @@ func startBackend(options ...backendOption) *backend {
 	}
 	b.listener = &recordingListener{listener, b}
 	b.server = &http.Server{Handler: b, ReadHeaderTimeout: patience}
-	go b.server.Serve(b.listener) //nolint:errcheck // it returns when it is closed
+	go b.server.Serve(b.listener)
 	return b
 }
 
@@ -119,7 +119,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *backend) echo(conn *websocket.Conn, seen *backendRequest) {
-	defer conn.Close() //nolint:errcheck // it is over
+	defer conn.Close()
 	for {
 		kind, message, err := conn.ReadMessage()
 		if err != nil {
@@ -290,14 +290,15 @@ func (b *rawBackend) serve(answer func(r *http.Request) string) {
 			return
 		}
 		go func() {
-			defer conn.Close() //nolint:errcheck // it is over
+			defer conn.Close()
 			br := bufio.NewReader(conn)
 			r, err := http.ReadRequest(br)
 			if err != nil {
 				return
 			}
-			if _, err := conn.Write([]byte(answer(r))); err != nil {
-				return
+			text := answer(r)
+			if _, err := conn.Write([]byte(text)); err != nil || !strings.HasPrefix(text, "HTTP/1.1 101") {
+				return // one request for each connection
 			}
 			for { // until the other side ends it
 				if _, err := br.ReadByte(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,6 +173,16 @@ func (c *rawConn) rest(t *testing.T) string {
 		t.Fatalf("reading the rest: %v", err)
 	}
 	return string(rest)
+}
+
+// finish sends nothing more and returns what comes until the server ends the
+// connection.
+func (c *rawConn) finish(t *testing.T) string {
+	t.Helper()
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
+		t.Fatal(err)
+	}
+	return c.rest(t)
 }
 
 // rawKey is the Sec-WebSocket-Key of RFC 6455 section 1.3.

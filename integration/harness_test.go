@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,35 +34,25 @@ type caddyProc struct {
 	tlsConfig          *tls.Config
 	home               string // where it may write
 	adminAddr          string // 127.0.0.1:port
+	env                map[string]string
 
 	logs *logBuffer
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended; err is set then
 	err  error
-
-	allowPanic bool
 }
 
 // startOption changes how Caddy is started.
 type startOption func(*startOptions)
 
 type startOptions struct {
-	env        map[string]string
-	json       bool
-	allowPanic bool
+	env map[string]string
 }
 
 // withEnv sets an environment variable of Caddy.
 func withEnv(name, value string) startOption {
 	return func(o *startOptions) { o.env[name] = value }
 }
-
-// withJSON says that the configuration is JSON, taken as it is. It must set
-// admin itself; {env.ADMIN} has the address to use.
-func withJSON() startOption { return func(o *startOptions) { o.json = true } }
-
-// withPanics allows panics of handlers in the log.
-func withPanics() startOption { return func(o *startOptions) { o.allowPanic = true } }
 
 // startCaddy runs Caddy with a Caddyfile and waits until it serves. It ends it
 // when the test ends, and fails the test if Caddy had a data race or a panic.
@@ -89,23 +80,18 @@ func launch(home, caddyfile string, options ...startOption) (*caddyProc, error) 
 		option(&o)
 	}
 	p := &caddyProc{
-		home: home, logs: newLogBuffer(), done: make(chan struct{}), allowPanic: o.allowPanic,
+		home: home, logs: newLogBuffer(), done: make(chan struct{}),
 		tlsConfig: testTLS().client(),
 	}
 	env, err := p.environment(o)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"run", "--adapter", "caddyfile", "--config", filepath.Join(home, "Caddyfile")}
-	if o.json {
-		args = []string{"run", "--config", filepath.Join(home, "Caddyfile")}
-	} else {
-		caddyfile = withGlobals(caddyfile)
-	}
-	if err := os.WriteFile(filepath.Join(home, "Caddyfile"), []byte(caddyfile), 0o600); err != nil {
+	file := filepath.Join(home, "Caddyfile")
+	if err := os.WriteFile(file, []byte(withGlobals(caddyfile)), 0o600); err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(caddyBinary, args...)
+	p.cmd = exec.Command(caddyBinary, "run", "--adapter", "caddyfile", "--config", file)
 	p.cmd.Env, p.cmd.Dir = env, home
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	if err := p.cmd.Start(); err != nil {
@@ -144,6 +130,7 @@ func (p *caddyProc) environment(o startOptions) ([]string, error) {
 		"CERT": cert, "KEY": key,
 	}
 	maps.Copy(env, o.env)
+	p.env = env
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])
@@ -175,11 +162,13 @@ func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
 	req.Header.Set("Content-Type", "text/caddyfile")
 	// The same configuration again is no reload unless it must be one.
 	req.Header.Set("Cache-Control", "must-revalidate")
+	// A reload restarts the admin server, and with it ends its connections.
+	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is only read
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %d: %s", resp.StatusCode, body)
@@ -203,11 +192,7 @@ func (p *caddyProc) stop() error {
 		err = errors.New("did not stop when asked to")
 	}
 	log := p.logs.String()
-	bad := []string{"WARNING: DATA RACE", "fatal error: ", "\npanic: ", "panic while"}
-	if !p.allowPanic {
-		bad = append(bad, "panic: ", "panic serving", `"recovered from panic`)
-	}
-	for _, sign := range bad {
+	for _, sign := range []string{"WARNING: DATA RACE", "fatal error: ", "panic: ", "panic serving", "panic while"} {
 		if i := strings.Index(log, sign); i >= 0 {
 			err = errors.Join(err, fmt.Errorf("in its log: %s", log[max(0, i-200):min(len(log), i+6000)]))
 			break
@@ -263,6 +248,16 @@ func freePorts(n int) ([]int, error) {
 		}
 	}
 	return nil, errors.New("no free ports")
+}
+
+// nextFreePort is freePorts for one port, as text for a configuration.
+func nextFreePort(t *testing.T) string {
+	t.Helper()
+	ports, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(ports[0])
 }
 
 // lastBytes returns the end of s, at most n bytes.

@@ -11,20 +11,23 @@ import (
 	"testing"
 )
 
-// caddyBinary is the program under test. Set once, before any test runs.
-var caddyBinary string
+// Set once, before any test runs.
+var (
+	tempDir     string // for what outlives a test
+	caddyBinary string // the program under test
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 // run is TestMain with deferred calls, which os.Exit would leave out.
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "websocket-auth-")
-	if err != nil {
+	var err error
+	if tempDir, err = os.MkdirTemp("", "websocket-auth-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // nothing can be done about it
-	if caddyBinary, err = buildCaddy(dir); err != nil {
+	defer os.RemoveAll(tempDir)
+	if caddyBinary, err = buildCaddy(tempDir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

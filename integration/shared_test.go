@@ -1,10 +1,10 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -88,9 +88,8 @@ var (
 func shared(t *testing.T) *fixture {
 	t.Helper()
 	sharedOnce.Do(func() {
-		home, err := os.MkdirTemp("", "websocket-auth-")
-		if err != nil {
-			errShared = err
+		home := filepath.Join(tempDir, "shared")
+		if errShared = os.Mkdir(home, 0o700); errShared != nil {
 			return
 		}
 		f := &fixture{issuer: startIssuer(), backend: startBackend()}
@@ -116,7 +115,7 @@ func closeShared() error {
 	err := f.stop()
 	f.backend.close()
 	f.issuer.server.Close()
-	return errors.Join(err, os.RemoveAll(f.home))
+	return err
 }
 
 // refuses checks that the handshake is refused with one of the reasons, each

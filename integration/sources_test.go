@@ -141,6 +141,17 @@ func TestFirstSourceDecides(t *testing.T) {
 		h := bearer(pathOf(t)+"?access_token=garbage", good)
 		f.refuses(t, f.site, h, good, http.StatusUnauthorized, "malformed_token")
 	})
+	t.Run("two first", func(t *testing.T) {
+		t.Parallel()
+		h := bearer(pathOf(t)+"?access_token=a&access_token=b", good)
+		f.refuses(t, f.site, h, good, http.StatusBadRequest, "ambiguous_credential")
+	})
+	t.Run("unreadable first", func(t *testing.T) {
+		t.Parallel()
+		h := bearer(pathOf(t), good)
+		h.subprotocols = []string{"phoenix", "base64url.bearer.phx.!!!"}
+		f.refuses(t, f.site, h, good, http.StatusUnauthorized, "malformed_token")
+	})
 }
 
 // Two credentials in one source are no credential: nobody can say which of

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/http"
@@ -25,6 +26,7 @@ type app struct {
 	opened     atomic.Int64
 	handshakes chan http.Header
 	ends       chan appEnd
+	plain      chan string // requests that were no handshake, as text
 }
 
 // appEnd is how a socket has ended for the application.
@@ -36,7 +38,10 @@ type appEnd struct {
 
 func startApp(t *testing.T) *app {
 	t.Helper()
-	a := &app{handshakes: make(chan http.Header, 20000), ends: make(chan appEnd, 20000)}
+	a := &app{
+		handshakes: make(chan http.Header, 20000), ends: make(chan appEnd, 20000),
+		plain: make(chan string, 1000),
+	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Server.Close)
 	return a
@@ -48,6 +53,7 @@ func (a *app) addr() string { return strings.TrimPrefix(a.URL, "http://") }
 // ServeHTTP implements http.Handler.
 func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/plain" || !websocket.IsWebSocketUpgrade(r) {
+		a.plain <- r.Method + " " + r.RequestURI + "\n" + flatten(r.Header)
 		fmt.Fprintf(w, "plain %s", r.Method)
 		return
 	}
@@ -56,6 +62,8 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		EnableCompression: true,
 		ReadBufferSize:    4096, WriteBufferSize: 4096,
 	}
+	// As lax as some are: who asks for no version gets this one.
+	r.Header.Set("Sec-WebSocket-Version", "13")
 	conn, err := u.Upgrade(w, r, nil)
 	if err != nil {
 		return
@@ -105,18 +113,24 @@ func numbered(n uint64) []byte {
 }
 
 // readFlood reads a flood to its end and returns the close frame. A message
-// that is missing, damaged or too many is an error.
+// that is missing, damaged or too many is an error; a [*cutError] says that
+// all was well until the stream ended within a message.
 func readFlood(c *wsConn) (*closed, error) {
 	for n := uint64(0); ; n++ {
 		f, err := c.read()
 		if end, ok := err.(*closed); ok {
 			return end, nil
 		}
-		if err != nil {
+		cut, isCut := err.(*cutError)
+		if err != nil && !isCut {
 			return nil, fmt.Errorf("message %d: %w", n, err)
 		}
-		if want := numbered(n); !f.fin || f.opcode != opBinary || string(f.payload) != string(want) {
-			return nil, fmt.Errorf("message %d is %d bytes of another message", n, len(f.payload))
+		want := numbered(n)
+		if f.opcode != opBinary || !bytes.HasPrefix(want, f.payload) || !isCut && len(f.payload) != len(want) {
+			return nil, fmt.Errorf("message %d is %d bytes of something else", n, len(f.payload))
+		}
+		if isCut {
+			return nil, cut
 		}
 	}
 }
@@ -153,7 +167,7 @@ func (a *app) handshake(t *testing.T) http.Header {
 // eventually waits until problem returns an empty text.
 func eventually(t *testing.T, within time.Duration, problem func() string) {
 	t.Helper()
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -167,5 +181,41 @@ func eventually(t *testing.T, within time.Duration, problem func() string) {
 		case <-deadline.C:
 			t.Fatalf("after %v: %s", within, text)
 		}
+	}
+}
+
+// lag is how late this machine is: on one that is busy with other things, a
+// goroutine that should run may wait longer than what is to be measured.
+type lag struct{ worst atomic.Int64 }
+
+// measureLag measures until the test ends.
+func measureLag(t *testing.T) *lag {
+	t.Helper()
+	l := new(lag)
+	go func() {
+		const every = 10 * time.Millisecond
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-ticker.C:
+				late := int64(time.Since(last) - every)
+				l.worst.Store(max(l.worst.Load(), late))
+				last = time.Now()
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// inTime expects what happened at the moment at not before due, and at most
+// within after it, give or take what the machine is late.
+func (l *lag) inTime(t *testing.T, what string, due, at time.Time, within time.Duration) {
+	t.Helper()
+	machine := 2 * time.Duration(l.worst.Load())
+	if late := at.Sub(due); late < 0 || late > within+machine {
+		t.Errorf("%s came %v after the time, want 0 to %v and %v for the machine", what, late, within, machine)
 	}
 }

@@ -180,7 +180,11 @@ type h3Conn struct {
 }
 
 func connectH3(ctx context.Context, addr string) (clientConn, error) {
-	conn, err := quic.DialAddr(ctx, addr, clientTLS(http3.NextProtoH3), &quic.Config{KeepAlivePeriod: 10 * time.Second})
+	conn, err := quic.DialAddr(ctx, addr, clientTLS(http3.NextProtoH3), &quic.Config{
+		KeepAlivePeriod: 10 * time.Second,
+		// Streams that are not read must not hold up the others.
+		InitialConnectionReceiveWindow: 64 << 20, MaxConnectionReceiveWindow: 64 << 20,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +249,8 @@ type wsConn struct {
 	// frame, and over HTTP/2 and HTTP/3 with a reset.
 	vanish func()
 
-	writing    sync.Mutex // held for the time of one frame
+	writing    sync.Mutex // held for the time of one frame; guards the next
+	closing    bool       // a close frame was sent, and nothing follows one
 	fragmented bool       // of what the server sends
 }
 
@@ -279,9 +284,26 @@ type closed struct {
 
 func (c *closed) Error() string { return fmt.Sprintf("closed with %d %q", c.code, c.reason) }
 
+// cutError says that the stream has ended within a frame.
+type cutError struct {
+	size int64
+	err  error
+}
+
+func (e *cutError) Error() string {
+	return fmt.Sprintf("within a frame of %d bytes: %v", e.size, e.err)
+}
+
 // write sends one whole, masked frame.
 func (c *wsConn) write(opcode byte, payload []byte) error {
-	return c.writeRaw(clientFrame(0x80|opcode, payload))
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.closing {
+		return net.ErrClosed
+	}
+	c.closing = opcode == opClose
+	_, err := c.w.Write(clientFrame(0x80|opcode, payload))
+	return err
 }
 
 // writeRaw sends bytes as they are.
@@ -334,8 +356,9 @@ func (c *wsConn) read() (frame, error) {
 		return f, err
 	}
 	f.payload = make([]byte, n)
-	if _, err := io.ReadFull(c.r, f.payload); err != nil {
-		return f, fmt.Errorf("within a frame of %d bytes: %w", n, err)
+	if got, err := io.ReadFull(c.r, f.payload); err != nil {
+		f.payload = f.payload[:got]
+		return f, &cutError{n, err}
 	}
 	if f.opcode != opClose {
 		return f, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type site struct {
 type siteOptions struct {
 	globals    string // into the global options
 	timeouts   string // into the servers' timeouts
+	first      string // before websocket_auth
 	directives string // into websocket_auth
 	proxy      string // into reverse_proxy; stream_close_delay 1h if empty
 	site       string // after reverse_proxy
@@ -49,6 +51,7 @@ func (o siteOptions) caddyfile() string {
 	}
 }
 (site) {
+	` + o.first + `
 	websocket_auth {
 		verify jwt {$JWKS} {
 			audience chat
@@ -222,7 +225,13 @@ const slack = 6
 // the version that is to be tested: some things are made once.
 func (s *site) footprint(t *testing.T, version string) footprint {
 	t.Helper()
-	c := s.open(t, version, "/echo", s.bearer(time.Now().Add(time.Hour)))
+	return s.footprintOf(t, version, s.bearer(time.Now().Add(time.Hour)))
+}
+
+// footprintOf is footprint with a client of one's own.
+func (s *site) footprintOf(t *testing.T, version string, header http.Header) footprint {
+	t.Helper()
+	c := s.open(t, version, "/echo", header)
 	if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +239,7 @@ func (s *site) footprint(t *testing.T, version string) footprint {
 	s.app.handshake(t)
 	c.vanish()
 	s.closeAll()
-	s.noSocketLeft(t)
+	s.noneRuns(t, slices.Concat(ofSockets, ofConnections))
 	return s.uses(t)
 }
 
@@ -261,22 +270,35 @@ func openFiles(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// ofSockets are functions that run only for a socket or its connection.
-var ofSockets = []string{
-	"caddy-websocket-auth/proxy.(", "websocketauth.(*socket)",
-	"reverseproxy.switchProtocolCopier", "handleUpgradeResponse",
-	"http2serverConn", "http2.(*serverConn)", "quic-go.(*Conn).run", "http3.(*Server).handleConn",
-}
+// ofSockets are functions that run only for a socket, ofConnections those that
+// run for a connection.
+var (
+	ofSockets = []string{
+		"caddy-websocket-auth/proxy.(", "caddy-websocket-auth.(*socket)",
+		"reverseproxy.switchProtocolCopier", "reverseproxy.(*Handler).handleUpgradeResponse",
+	}
+	ofConnections = []string{
+		"http2.(*serverConn)", "quic-go.(*Conn).run", "http3.(*Server).handleConn", "net/http.(*conn).serve",
+	}
+)
 
 // noSocketLeft waits until nothing runs for a socket.
 func (s *site) noSocketLeft(t *testing.T) {
 	t.Helper()
+	s.noneRuns(t, ofSockets)
+}
+
+func (s *site) noneRuns(t *testing.T, functions []string) {
+	t.Helper()
 	eventually(t, patience, func() string {
-		stacks := goroutinesOf(s.admin(t, "/debug/pprof/goroutine?debug=1"), ofSockets...)
+		stacks := goroutinesOf(s.admin(t, "/debug/pprof/goroutine?debug=1"), functions...)
+		stacks = slices.DeleteFunc(stacks, func(stack string) bool {
+			return strings.Contains(stack, "pprof.writeGoroutine") // who answers us
+		})
 		if len(stacks) == 0 {
 			return ""
 		}
-		return fmt.Sprintf("%d goroutines of sockets are left, such as\n%s", len(stacks), stacks[0])
+		return fmt.Sprintf("%d kinds of goroutines are left, such as\n%s", len(stacks), stacks[0])
 	})
 }
 
@@ -284,7 +306,7 @@ func (s *site) noSocketLeft(t *testing.T) {
 // a socket.
 func (s *site) nothingLeft(t *testing.T, before footprint) {
 	t.Helper()
-	s.noSocketLeft(t)
+	s.noneRuns(t, slices.Concat(ofSockets, ofConnections))
 	eventually(t, patience, func() string {
 		now := s.uses(t)
 		if now.files <= before.files && now.goroutines <= before.goroutines+slack {

@@ -1,19 +1,28 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"reflect"
 	"sync"
 	"syscall"
+	"time"
 )
 
-// largeBuffer is what one read takes at most while data flows; smallBuffer is
-// what a connection that cannot be waited for without a buffer keeps while it
-// is quiet.
 const (
+	// largeBuffer is what one read takes at most while data flows, and
+	// smallBuffer what a connection that cannot be waited for without a
+	// buffer keeps while it is quiet.
 	largeBuffer = 32 << 10
 	smallBuffer = 4 << 10
+	// lull is how long a connection must have been quiet, at the most twice
+	// of it, to count as quiet.
+	lull = 2 * time.Second
+	// smallReads is how many reads in a row must have been small for that
+	// where no time can be measured.
+	smallReads = 16
 )
 
 var (
@@ -25,11 +34,16 @@ var (
 // all connections: a socket is quiet for most of its life, and a buffer that
 // waits with it is most of what a proxied socket costs. On a plain TCP
 // connection it waits with no buffer at all; on any other it waits with a
-// small one and takes a large one while the small one is filled.
+// small one, takes a large one when the small one is filled, and keeps that
+// while traffic is lively: to read the small one first each time would double
+// the system calls.
 //
 // The zero value with r set is ready. Not safe for concurrent use.
 type chunkReader struct {
 	r io.Reader
+	// setDeadline sets the read deadline of r unless that is somebody else's,
+	// and reports whether it did. If it is nil, r cannot be woken.
+	setDeadline func(time.Time) bool
 	// raw is set once r is known to be a plain TCP connection.
 	raw *rawReader
 	// looked: whether r is a plain TCP connection need not be asked again.
@@ -37,8 +51,10 @@ type chunkReader struct {
 
 	large *[largeBuffer]byte
 	small *[smallBuffer]byte
-	// lively: the last read filled its buffer, so more is to be expected.
-	lively bool
+	// lively: large reads are to be expected.
+	lively   bool
+	quietAt  time.Time // the deadline that tells when they are not
+	smallRun int       // small reads in a row
 }
 
 // read blocks until there is data and returns it behind prefix, which is
@@ -52,14 +68,57 @@ func (c *chunkReader) read(prefix []byte) ([]byte, error) {
 	if c.raw != nil {
 		return c.readRaw(prefix)
 	}
-	buf := c.waiting(prefix)
-	n, err := c.r.Read(buf[len(prefix):])
-	if n == 0 {
-		return nil, err
+	for {
+		c.expectLull()
+		buf := c.waiting(prefix)
+		n, err := c.r.Read(buf[len(prefix):])
+		if n == 0 && c.isLull(err) {
+			continue
+		}
+		if n == 0 {
+			return nil, err
+		}
+		n += len(prefix)
+		c.judgeSize(n)
+		return buf[:n], nil
 	}
-	n += len(prefix)
-	c.lively = n == len(buf)
-	return buf[:n], nil
+}
+
+// expectLull has a lively connection wake us when it falls quiet. The deadline
+// is renewed only when half of its time is over.
+func (c *chunkReader) expectLull() {
+	if !c.lively || c.setDeadline == nil {
+		return
+	}
+	now := time.Now()
+	if c.quietAt.Sub(now) >= lull {
+		return
+	}
+	c.quietAt = now.Add(2 * lull)
+	if !c.setDeadline(c.quietAt) {
+		c.quietAt = time.Time{}
+		c.lively = false
+	}
+}
+
+// isLull tells whether err is our own deadline, and if so ends the liveliness.
+func (c *chunkReader) isLull(err error) bool {
+	if c.quietAt.IsZero() || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(c.quietAt) {
+		return false
+	}
+	c.lively, c.quietAt = false, time.Time{}
+	return c.setDeadline(time.Time{})
+}
+
+// judgeSize tells from the size of a read what is to be expected.
+func (c *chunkReader) judgeSize(n int) {
+	if n >= smallBuffer {
+		c.lively, c.smallRun = true, 0
+		return
+	}
+	if c.smallRun++; c.smallRun >= smallReads && c.setDeadline == nil {
+		c.lively = false
+	}
 }
 
 // waiting returns the buffer to wait with, prefix copied into it.

@@ -20,7 +20,10 @@ const (
 	// upstreamGrace is how long a stream of HTTP/2 or HTTP/3, which ends only
 	// when the handler returns, is kept for the application's close frame
 	// after the client is done.
-	upstreamGrace = time.Second
+	upstreamGrace = 500 * time.Millisecond
+	// stallGrace is how long the handler behind may leave a client unread
+	// whose socket is being ended.
+	stallGrace = 250 * time.Millisecond
 )
 
 // past is a deadline that wakes whoever waits.
@@ -52,6 +55,10 @@ type Gate struct {
 	deadline time.Time   // when the closing must be over
 	cutter   *time.Timer // ends what has not ended by then
 	grace    *time.Timer // ends what one side has left standing
+	stall    *time.Timer // sees whether the client is read
+	finished bool        // no timer is to be set any more
+	// handlerReadDeadline: the handler behind has set a read deadline.
+	handlerReadDeadline bool
 
 	firstClose   atomic.Pointer[Cause] // whose close frame came first
 	closes       atomic.Int32          // how many sides have sent theirs
@@ -70,6 +77,8 @@ func newGate(conn net.Conn, early []byte, deflate bool, cancel context.CancelFun
 	_, g.stream = conn.(*streamConn)
 	g.in.early = early
 	g.in.chunks.r = conn
+	g.in.chunks.setDeadline = g.setOwnReadDeadline
+	g.in.spare.r = conn
 	g.in.scan = scanner{fromClient: true, deflate: deflate}
 	g.out.scan = scanner{deflate: deflate}
 	g.out.closeOut = make(chan struct{})
@@ -99,6 +108,9 @@ func (g *Gate) begin(e End) bool {
 	g.end = e
 	g.deadline = time.Now().Add(closeTimeout)
 	g.cutter = time.AfterFunc(closeTimeout, g.cut)
+	if e.Code != CloseNone {
+		g.watchStallLocked(-1)
+	}
 	g.ending.Store(true)
 	_ = g.conn.SetWriteDeadline(g.deadline)
 	_ = g.conn.SetReadDeadline(past) // wakes the reader
@@ -187,15 +199,17 @@ func (g *Gate) finish() End {
 	if g.out.closing.Load() {
 		g.drainClient()
 	}
-	g.in.chunks.release()
+	g.in.release()
 	g.in.mu.Unlock()
 	_ = g.conn.Close()
 	g.cancel()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.cutter.Stop()
-	if g.grace != nil {
-		g.grace.Stop()
+	g.finished = true
+	for _, timer := range []*time.Timer{g.cutter, g.grace, g.stall} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	return g.end
 }
@@ -222,7 +236,19 @@ func (g *Gate) SetReadDeadline(t time.Time) error {
 	if g.ending.Load() {
 		return nil
 	}
+	g.handlerReadDeadline = !t.IsZero()
 	return g.conn.SetReadDeadline(t)
+}
+
+// setOwnReadDeadline sets a read deadline of the gate's, and reports whether
+// the deadline is the gate's to set.
+func (g *Gate) setOwnReadDeadline(t time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ending.Load() || g.handlerReadDeadline {
+		return false
+	}
+	return g.conn.SetReadDeadline(t) == nil
 }
 
 // SetWriteDeadline sets the write deadline of the handler behind, which then

@@ -57,6 +57,7 @@ func TestNothingAfterTheApplicationsCloseFrame(t *testing.T) {
 		go r.app.Write(fromApp(finText, "and more"))
 		synctest.Wait()
 		r.gate.End(expired) // no second close frame, either
+		r.appGetsClose(CloseGoingAway)
 		r.sends(r.client, fromClient(finClose, ""))
 		r.clientGone()
 		r.app.Close()
@@ -77,7 +78,7 @@ func TestClientsCloseFrameCrossesOurs(t *testing.T) {
 		r.gate.End(expired)
 		r.clientGetsClose(3000, "token expired")
 		r.clientGone()
-		r.app.Close()
+		go r.app.Write(fromApp(finClose, ""))
 		r.appGone()
 		r.endsWith("expired")
 	})
@@ -168,7 +169,7 @@ func TestCloseFrameOfTheProxy(t *testing.T) {
 			t.Errorf("Write took %v", took)
 		}
 		r.appGetsClose(CloseGoingAway)
-		go r.sends(r.app, frame[10:], fromApp(finText, "another"))
+		go r.app.Write(join(frame[10:], fromApp(finText, "another")))
 		r.clientGets(frame[10:])
 		r.clientGets(injected)
 		r.sends(r.client, fromClient(finClose, closePayload(CloseGoingAway, "")))

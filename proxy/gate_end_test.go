@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// inBubble runs f in both modes, on a clock of its own.
+// inBubble runs f in all modes, on a clock of its own.
 func inBubble(t *testing.T, f func(t *testing.T, o rigOptions)) {
 	t.Helper()
-	forBothModes(t, func(t *testing.T, o rigOptions) {
+	inAllModes(t, func(t *testing.T, o rigOptions) {
 		synctest.Test(t, func(t *testing.T) { f(t, o) })
 	})
 }
@@ -66,11 +66,15 @@ func TestEndInFrameOfApplication(t *testing.T) {
 	inBubble(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		frame := fromApp(byte(OpText), "a fragment that is cut in the middle")
-		r.sends(r.app, frame[:10])
+		go r.sends(r.app, frame[:10])
 		r.clientGets(frame[:10])
 		r.gate.End(expired)
 		r.appGetsClose(CloseGoingAway)
-		go r.sends(r.app, frame[10:20], frame[20:], fromApp(0x80, "the rest"), fromApp(finText, "another"))
+		go func() {
+			r.sends(r.app, frame[10:20], frame[20:])
+			_, _ = r.app.Write(fromApp(0x80, "the rest"))
+			_, _ = r.app.Write(fromApp(finText, "another"))
+		}()
 		r.clientGets(frame[10:])
 		r.clientGetsClose(3000, "token expired")
 		r.sends(r.client, answerClose)
@@ -84,9 +88,10 @@ func TestEndInFrameOfApplicationInOnePiece(t *testing.T) {
 	inBubble(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		frame := fromApp(finText, "a frame that is cut in the middle")
-		r.sends(r.app, frame[:10])
+		go r.sends(r.app, frame[:10])
 		r.clientGets(frame[:10])
 		r.gate.End(expired)
+		r.appGetsClose(CloseGoingAway)
 		go r.app.Write(join(frame[10:], fromApp(finText, "another"), fromApp(finText, "and another")))
 		r.clientGets(frame[10:])
 		r.clientGetsClose(3000, "token expired")
@@ -100,7 +105,7 @@ func TestEndInFrameOfClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		frame := fromClient(byte(OpBinary), "a fragment that is cut in the middle")
-		r.sends(r.client, frame[:12])
+		go r.sends(r.client, frame[:12])
 		r.appGets(frame[:12])
 		r.gate.End(expired)
 		r.clientGetsClose(3000, "token expired")
@@ -120,7 +125,7 @@ func TestEndInFrameThatIsNeverFinished(t *testing.T) {
 	inBubble(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		frame := fromClient(finText, "cut")
-		r.sends(r.client, frame[:7])
+		go r.sends(r.client, frame[:7])
 		r.appGets(frame[:7])
 		took := elapsed(func() {
 			r.gate.End(expired)

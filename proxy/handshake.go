@@ -34,7 +34,7 @@ const extendedProtocol = ":protocol"
 func Classify(r *http.Request) Kind {
 	if r.Method == http.MethodConnect {
 		protocol, extended := connectProtocol(r)
-		if extended && strings.EqualFold(protocol, "websocket") {
+		if extended && isWebSocket(protocol) {
 			return KindWebSocket
 		}
 		return KindTunnel
@@ -46,11 +46,20 @@ func Classify(r *http.Request) Kind {
 		return KindTunnel
 	case len(values) == 0:
 		return KindPlain
-	case r.ProtoMajor == 1 && len(values) == 1 && strings.EqualFold(strings.TrimSpace(values[0]), "websocket"):
+	case r.ProtoMajor == 1 && len(values) == 1 && isWebSocket(values[0]):
 		return KindWebSocket
 	default:
 		return KindTunnel
 	}
+}
+
+// isWebSocket tells whether protocol is the word websocket, in any case of
+// ASCII letters: others that Unicode folds to them are another protocol to
+// everybody else.
+func isWebSocket(protocol string) bool {
+	const word = "websocket"
+	protocol = strings.Trim(protocol, " \t")
+	return len(protocol) == len(word) && strings.EqualFold(protocol, word)
 }
 
 // connectProtocol returns the protocol that an extended CONNECT asks for.
@@ -167,7 +176,7 @@ type answer struct {
 // does not.
 func (o offer) check(h http.Header) (answer, error) {
 	upgrade := headerValues(h, "Upgrade")
-	if len(upgrade) != 1 || !strings.EqualFold(strings.TrimSpace(upgrade[0]), "websocket") {
+	if len(upgrade) != 1 || !isWebSocket(upgrade[0]) {
 		return answer{}, errors.New("the application's Upgrade is not websocket")
 	}
 	if !containsToken(h, "Connection", "upgrade") {

@@ -13,25 +13,37 @@ import (
 // inbound is the direction from the client to the application. The handler
 // behind pulls it, through Read or WriteTo.
 type inbound struct {
-	mu     sync.Mutex // held by whoever reads the client; guards all
-	chunks chunkReader
+	mu     sync.Mutex  // held by whoever reads the client; guards all
+	chunks chunkReader // what is relayed lies in its buffer
+	spare  chunkReader // reads while that is in use
 	scan   scanner
-	early  []byte // has been read, not judged yet: came with the handshake, say
-	rest   []byte // judged only in part: an unfinished header or close frame
-	ready  []byte // may pass, and waits for the next Read
-	told   bool   // the application has been sent our close frame
-	over   bool   // nothing more of the client's is awaited
+	calls  int  // of next: whether the handler behind gets on
+	busy   bool // what next has returned is being written
+	torn   bool // the application will not get the rest of its frame
+	// closeRelayed: the application has got the client's close frame.
+	closeRelayed bool
+	early        []byte // has been read, not judged yet: came with the handshake, say
+	rest         []byte // judged only in part: an unfinished header or close frame
+	ready        []byte // may pass, and waits for the next Read
+	told         bool   // the application has been sent our close frame
+	lost         bool   // nobody can tell any more where a frame begins
+	over         bool   // nothing more of the client's is awaited
 }
 
 // WriteTo relays to w, the application's connection, until the socket ends.
 func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
-	g.in.mu.Lock()
-	defer g.in.mu.Unlock()
-	defer g.in.chunks.release()
+	in := &g.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	defer in.chunks.release()
 	for {
 		p, err := g.next(math.MaxInt)
 		if len(p) > 0 {
+			in.busy = true
+			in.mu.Unlock()
 			n, werr := w.Write(p)
+			in.mu.Lock()
+			in.busy = false
 			total += int64(n)
 			if werr != nil {
 				g.upstreamGone.Store(true)
@@ -77,6 +89,7 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 // then waits for both sides to be done and returns errEnded.
 func (g *Gate) next(limit int) ([]byte, error) {
 	in := &g.in
+	in.calls++
 	for !g.ending.Load() {
 		p, err := in.take(limit)
 		if len(p) > 0 && g.ending.Load() {
@@ -114,7 +127,11 @@ func (in *inbound) take(limit int) ([]byte, error) {
 		in.early, in.rest = in.early[k:], in.rest[:0]
 		return p, nil
 	}
-	p, err := in.chunks.read(in.rest)
+	chunks := &in.chunks
+	if in.busy {
+		chunks = &in.spare
+	}
+	p, err := chunks.read(in.rest)
 	if len(p) > 0 {
 		in.rest = in.rest[:0]
 	}
@@ -138,8 +155,10 @@ func (g *Gate) judgeInbound(p []byte) []byte {
 	n, err := in.scan.scan(p)
 	switch {
 	case err != nil:
+		in.lost = true
 		g.End(End{Cause: CauseClientBroke, Code: CloseProtocolError, Reason: err.Error()})
 	case in.scan.closed:
+		in.closeRelayed = true
 		g.sawClose(CauseClientClosed)
 	case n < len(p):
 		in.rest = append(in.rest[:0], p[n:]...)
@@ -160,7 +179,7 @@ func (g *Gate) nextEnding() ([]byte, error) {
 	in := &g.in
 	end, deadline := g.ended()
 	frame := end.upstreamFrame()
-	if frame == nil {
+	if frame == nil || in.torn {
 		return nil, errEnded
 	}
 	for !in.scan.atBorder() && !in.over {
@@ -176,7 +195,7 @@ func (g *Gate) nextEnding() ([]byte, error) {
 	}
 	if !in.told {
 		in.told = true
-		if in.scan.atBorder() && !in.scan.closed {
+		if in.scan.atBorder() && !in.closeRelayed {
 			return frame, nil
 		}
 	}
@@ -203,17 +222,63 @@ func (g *Gate) takeUntil(deadline time.Time) ([]byte, error) {
 func (g *Gate) drainClient() {
 	in := &g.in
 	_, deadline := g.ended()
-	for !in.over && !in.scan.closed {
+	for !in.over && !in.lost && !in.scan.closed {
 		p, err := g.takeUntil(deadline)
 		g.discard(p)
 		if err != nil {
 			in.over = true
 		}
 	}
+	if in.lost && !in.over && !g.stream {
+		g.drainUnseen(deadline)
+	}
 	in.over = true
-	in.chunks.release()
+	in.release()
 	if !g.stream && g.awaitCloseOut(deadline) {
 		_ = g.conn.Close()
+	}
+}
+
+// release gives back the buffers that nobody uses.
+func (in *inbound) release() {
+	in.spare.release()
+	if !in.busy {
+		in.ready = nil
+		in.chunks.release()
+	}
+}
+
+// drainStalled reads the client while its socket is being ended and the
+// handler behind does not: the application may not take what the client has
+// sent, and the client's answer to our close frame lies behind that. It looks
+// again until the closing is over. calls is what it saw the last time.
+func (g *Gate) drainStalled(calls int) {
+	in := &g.in
+	if !in.mu.TryLock() {
+		g.watchStall(calls) // it is being read
+		return
+	}
+	defer in.mu.Unlock()
+	if in.calls != calls {
+		g.watchStall(in.calls)
+		return
+	}
+	in.torn = !in.scan.atBorder() || len(in.ready) > 0 // which is dropped
+	g.drainClient()
+	if g.stream {
+		g.cancel() // only its handler's return ends the stream
+	}
+}
+
+func (g *Gate) watchStall(calls int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watchStallLocked(calls)
+}
+
+func (g *Gate) watchStallLocked(calls int) {
+	if !g.finished {
+		g.stall = time.AfterFunc(stallGrace, func() { g.guarded(func() { g.drainStalled(calls) }) })
 	}
 }
 
@@ -222,9 +287,24 @@ func (g *Gate) discard(p []byte) {
 	in := &g.in
 	n, err := in.scan.scan(p)
 	if err != nil {
-		in.over = true // no frame will be found in this any more
+		in.lost = true
 	} else if !in.scan.closed {
 		in.rest = append(in.rest[:0], p[n:]...)
+	}
+}
+
+// drainUnseen reads and throws away what a client sends in which no answer
+// can be found, until it ends its connection. It may be waiting for us to end
+// ours, so that half is closed first.
+func (g *Gate) drainUnseen(deadline time.Time) {
+	half, ok := g.conn.(interface{ CloseWrite() error })
+	if ok && g.awaitCloseOut(deadline) {
+		_ = half.CloseWrite()
+	}
+	for {
+		if _, err := g.takeUntil(deadline); err != nil {
+			return
+		}
 	}
 }
 

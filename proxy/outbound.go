@@ -19,6 +19,7 @@ type outbound struct {
 	rest     []byte    // an unfinished header or close frame
 	deadline time.Time // the write deadline that is set, if it is ours
 	dropping bool      // what begins after the end goes to nobody
+	lost     bool      // nobody can tell any more where a frame begins
 	broken   error     // of a write that may have been cut short in a frame
 
 	// relaying: ReadFrom runs, so that a Write is a frame of the proxy's own.
@@ -118,7 +119,10 @@ func (g *Gate) relayLocked(p []byte) error {
 		return g.relayEnding(p)
 	}
 	n, bad := o.scan.scan(p)
-	if bad == nil && !o.scan.closed {
+	switch {
+	case o.scan.closed:
+		g.sawClose(CauseUpstreamClosed)
+	case bad == nil:
 		o.rest = append(o.rest, p[n:]...)
 	}
 	if err := g.writeClient(p[:n]); err != nil {
@@ -126,7 +130,6 @@ func (g *Gate) relayLocked(p []byte) error {
 	}
 	if o.scan.closed {
 		o.closing.Store(true)
-		g.sawClose(CauseUpstreamClosed)
 		g.noteUpstreamDone()
 	}
 	if bad != nil {
@@ -134,7 +137,7 @@ func (g *Gate) relayLocked(p []byte) error {
 			Cause: CauseUpstreamBroke, Code: CloseBadGateway, Reason: "bad frame from the application",
 			UpstreamCode: CloseProtocolError,
 		})
-		g.noteUpstreamDone()
+		o.lost = true
 	}
 	return nil
 }
@@ -152,13 +155,18 @@ func (g *Gate) relayEnding(p []byte) error {
 	}
 	o.dropping = o.dropping || o.scan.atBorder()
 	g.sendCloseLocked()
-	n, bad := o.scan.scan(p)
-	if bad != nil || o.scan.closed {
-		g.noteUpstreamDone()
-		o.scan.closed = true
+	if o.lost {
 		return nil
 	}
-	o.rest = append(o.rest, p[n:]...)
+	n, bad := o.scan.scan(p)
+	switch {
+	case bad != nil:
+		o.lost = true // its end is awaited, and no frame any more
+	case o.scan.closed:
+		g.noteUpstreamDone()
+	default:
+		o.rest = append(o.rest, p[n:]...)
+	}
 	return nil
 }
 
@@ -217,8 +225,8 @@ func (g *Gate) sendCloseLocked() {
 	case !o.scan.atBorder():
 		return
 	default:
-		o.closing.Store(true)
-		_, _ = g.conn.Write(closeFrame(end.Code, end.Reason, false))
+		_, o.broken = g.conn.Write(closeFrame(end.Code, end.Reason, false))
+		o.closing.Store(o.broken == nil) // last: whoever sees it ends the connection
 	}
 	o.closeOnce.Do(func() { close(o.closeOut) })
 }

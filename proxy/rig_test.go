@@ -69,6 +69,7 @@ type rigOptions struct {
 	pair   func() (a, b net.Conn) // default: net.Pipe
 	wrap   func(front net.Conn) net.Conn
 	idle   bool // nothing is copied until relay is called
+	stream bool // the client comes over HTTP/2 or HTTP/3
 }
 
 func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
@@ -76,8 +77,11 @@ func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
 	if o.pair == nil {
 		o.pair = net.Pipe
 	}
-	front, client := o.pair()
 	back, app := o.pair()
+	if o.stream {
+		o.pair = fakeStream(t)
+	}
+	front, client := o.pair()
 	if o.wrap != nil {
 		front = o.wrap(front)
 	}
@@ -101,7 +105,11 @@ func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
 		defer close(finished)
 		<-started
 		proxyTunnel(ctx, front2, back, o.buffer)
-		r.ended <- r.gate.finish()
+		end := r.gate.finish()
+		if stream, ok := front.(*streamConn); ok {
+			stream.w.(*fakeWriter).handlerReturns()
+		}
+		r.ended <- end
 	}()
 	t.Cleanup(func() {
 		relay()
@@ -150,13 +158,16 @@ func proxyTunnel(ctx context.Context, front, back io.ReadWriteCloser, buffer int
 	}
 }
 
-// forBothModes runs f with a handler behind that copies with WriteTo and
-// ReadFrom, and one that knows only Read and Write.
-func forBothModes(t *testing.T, f func(t *testing.T, o rigOptions)) {
+// inAllModes runs f with a handler behind that copies with WriteTo and
+// ReadFrom, and one that knows only Read and Write, for clients that come over
+// a connection and over a stream of one.
+func inAllModes(t *testing.T, f func(t *testing.T, o rigOptions)) {
 	t.Helper()
 	t.Run("WriteTo and ReadFrom", func(t *testing.T) { f(t, rigOptions{}) })
 	t.Run("Read and Write", func(t *testing.T) { f(t, rigOptions{plain: true}) })
 	t.Run("Read and Write, small buffer", func(t *testing.T) { f(t, rigOptions{plain: true, buffer: 5}) })
+	t.Run("stream", func(t *testing.T) { f(t, rigOptions{stream: true}) })
+	t.Run("stream, Read and Write", func(t *testing.T) { f(t, rigOptions{stream: true, plain: true}) })
 }
 
 // tcpPair returns the two ends of a real connection over loopback.
@@ -234,7 +245,7 @@ func (r *rig) end() End {
 	select {
 	case e := <-r.ended:
 		return e
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		r.t.Fatal("the socket did not end")
 	}
 	return End{}
@@ -253,8 +264,14 @@ func readFrame(r *bufio.Reader) (first byte, masked bool, payload []byte, err er
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, false, nil, err
 	}
-	size := uint64(head[1] & 127)
-	if extra := map[uint64]int{126: 2, 127: 8}[size]; extra > 0 {
+	size, extra := uint64(head[1]&127), 0
+	switch size {
+	case 126:
+		extra = 2
+	case 127:
+		extra = 8
+	}
+	if extra > 0 {
 		var length [8]byte
 		if _, err := io.ReadFull(r, length[8-extra:]); err != nil {
 			return 0, false, nil, err

@@ -49,6 +49,7 @@ func newStreamConn(w http.ResponseWriter, r *http.Request) *streamConn {
 		body: r.Body, w: w, rc: http.NewResponseController(w),
 		remote: parseAddr(r.RemoteAddr), local: localAddr(r),
 		pumped: make(chan struct{}),
+		server: http.NewResponseController(innermost(w)),
 	}
 	c.changed = sync.NewCond(&c.mu)
 	go c.pump()

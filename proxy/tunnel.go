@@ -150,6 +150,13 @@ func (t *Tunnel) fail(err error) {
 	maps.Copy(h, t.before)
 }
 
+// Failed reports whether the application's side of the handshake was wrong, so
+// that nothing it answers is taken and nothing has been answered.
+func (t *Tunnel) Failed() bool {
+	_, bad := errors.AsType[*UpstreamError](t.failed)
+	return bad && t.raw == nil
+}
+
 // Write implements http.ResponseWriter for ordinary answers.
 func (t *Tunnel) Write(p []byte) (int, error) {
 	if t.state == tunnelWaiting {
@@ -255,12 +262,29 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 		return t.gate.finish(), true, nil
 	case t.failed != nil:
 		return End{}, false, t.failed
+	case t.state == tunnelSwitching:
+		return End{}, false, t.abandon()
 	case err != nil:
 		return End{}, false, err
 	case t.state == tunnelWaiting:
 		return End{}, false, &UpstreamError{errors.New("the application did not answer the upgrade")}
 	}
 	return End{}, false, nil
+}
+
+// abandon ends the connection of a client that was answered 101 and got no
+// WebSocket. As HTTP it must not go on: whatever stands between the client and
+// us would take for frames what we take for requests.
+func (t *Tunnel) abandon() error {
+	err := errors.New("the handler answered 101 and did not take the connection over")
+	if t.extended { // ends when the handler returns
+		return err
+	}
+	conn, _, closeErr := t.connection()
+	if closeErr == nil {
+		closeErr = conn.Close()
+	}
+	return errors.Join(err, closeErr)
 }
 
 // Abort ends whatever there is, for a next handler that has panicked.

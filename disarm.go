@@ -1,0 +1,54 @@
+package websocketauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
+
+// disarm takes from a handshake that has failed with err what makes it one, so
+// that an error page with a reverse_proxy opens no tunnel with it. It returns
+// what Caddy is to be told: err, or nil if the client has been answered.
+func (h *Handler) disarm(w http.ResponseWriter, r *http.Request, q *request, err error) error {
+	if err == nil || q.kind != kindUpgrade {
+		return err
+	}
+	proxy.Disarm(r)
+	// Caddy puts the method back before it runs the error page.
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if ok && original.Method == http.MethodConnect {
+		original.Method = http.MethodGet
+		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
+	}
+	if !q.armed() {
+		return err
+	}
+	return h.answer(w, err)
+}
+
+// armed tells whether Caddy's own request is still an extended CONNECT. A
+// handler in front, tracing for instance, may have handed on a copy: what is
+// done to that does not reach the error page.
+func (q *request) armed() bool {
+	method, _ := q.repl.GetString("http.request.method")
+	return method == http.MethodConnect
+}
+
+// answer answers err without an error page.
+func (h *Handler) answer(w http.ResponseWriter, err error) error {
+	status := http.StatusInternalServerError
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		status = handlerErr.StatusCode
+	}
+	if _, refused := errors.AsType[*auth.RefusedError](err); !refused { // else it is in the log
+		h.logger.Error("handshake failed", zap.Int("status", status), zap.Error(err))
+	}
+	w.WriteHeader(status)
+	return nil
+}

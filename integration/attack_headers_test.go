@@ -1,0 +1,152 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Claims are written by whoever fills in a profile at the provider. None may
+// break a header, nor be looked at as a placeholder (GHSA-j8px-rmrx-76h9).
+func TestAttackClaimsInHeaders(t *testing.T) {
+	t.Parallel()
+	f := shared(t)
+	for name, claim := range map[string]string{
+		"CR LF":              "admin\r\nX-Admin: yes",
+		"LF":                 "admin\nX-Admin: yes",
+		"CR":                 "admin\rX-Admin: yes",
+		"NUL":                "admin\x00X-Admin: yes",
+		"folding":            "admin\r\n X-Admin: yes",
+		"line separator":     "admin\u2028X-Admin: yes",
+		"placeholder of env": "{env.HOME}",
+		"placeholder":        "{http.request.uri}",
+		"file":               "{file./etc/passwd}",
+		"our own":            "{http.websocket_auth.issuer}",
+		"half a placeholder": "{env.HOME",
+		"escaped":            `\{env.HOME\}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := pathOf(t)
+			token := f.issuer.token(map[string]any{"sub": claim, "role": claim})
+			conn, _ := mustDial(t, f.site, bearer(path, token))
+			mustEcho(t, conn, "hello")
+			seen := f.backend.wait(t, path)
+			if seen.header.Get("X-Admin") != "" {
+				t.Error("the claim has made a header of its own")
+			}
+			for _, header := range []string{"X-User", "X-Subject", "X-Role"} {
+				got := seen.header.Values(header)
+				if len(got) != 1 || strings.ContainsAny(got[0], "\r\n\x00") {
+					t.Fatalf("%s is %q", header, got)
+				}
+				if strings.HasPrefix(claim, "admin") {
+					continue
+				}
+				if got[0] != claim {
+					t.Errorf("%s is %q, want the claim as it is: %q", header, got[0], claim)
+				}
+			}
+			if f.backend.received(f.home) {
+				t.Error("a placeholder in a claim was looked at")
+			}
+		})
+	}
+}
+
+// spoofed are headers of a client that says itself who it is, in the
+// spellings that applications take for the same header (CVE-2026-52845,
+// CVE-2025-64484).
+var spoofed = []string{"X-User", "x-user", "X-USER", "X_User", "x_user", "X.User", "X-Subject", "X-Role", "X-Source"}
+
+// spoofs returns the text of a request with such headers, each twice.
+func spoofs(first string, lines ...string) string {
+	lines = append([]string{first}, lines...)
+	for _, name := range spoofed {
+		lines = append(lines, name+": mallory", name+": mallory")
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// notSpoofed checks what the application got. Names are compared as CGI makes
+// them, where all but letters is one.
+func notSpoofed(t *testing.T, seen *backendRequest, user string) {
+	t.Helper()
+	want := map[string]string{"X_USER": user, "X_SUBJECT": user, "X_SOURCE": "", "X_ROLE": ""}
+	if user != "" {
+		want["X_SOURCE"] = "header"
+	}
+	for name, values := range seen.header {
+		cgi := strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+		expected, ours := want[cgi]
+		if slices.Contains(values, "mallory") || ours && !slices.Equal(values, []string{expected}) {
+			t.Errorf("the application got %s: %q, want %q", name, values, expected)
+		}
+	}
+}
+
+// A client's own X-User: the application sees only ours, and where there is
+// none, none, on an accepted, a passed and a refused request.
+func TestAttackOwnIdentityHeaders(t *testing.T) {
+	t.Parallel()
+	f := shared(t)
+	errs := startCaddy(t, `
+http://{$SITE} {
+	websocket_auth {$JWKS} chat
+	reverse_proxy {$BACKEND}
+	handle_errors {
+		reverse_proxy {$BACKEND} {
+			header_up X-User {http.auth.user.id}
+			header_up X-Subject {http.websocket_auth.subject}
+			header_up X-Source {http.websocket_auth.source}
+			header_up X-Role {http.websocket_auth.claims.role}
+		}
+	}
+}`, withEnv("JWKS", f.issuer.jwksURL()), withEnv("BACKEND", f.backend.addr))
+	handshakeLines := []string{
+		"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+	}
+	for _, tc := range []struct {
+		name, addr string
+		lines      []string
+		status     int
+		user       string
+	}{
+		{"accepted", f.site, append(handshakeLines, "Authorization: Bearer "+f.issuer.token()), http.StatusSwitchingProtocols, "alice"},
+		{"passed", f.site, nil, http.StatusOK, ""},
+		{"refused", errs.site, handshakeLines, http.StatusOK, ""},
+		{"refused with a bad token", errs.site, append(handshakeLines,
+			"Authorization: Bearer "+f.issuer.token(map[string]any{"aud": "other"})), http.StatusOK, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			path := pathOf(t)
+			conn := dialRaw(t, tc.addr)
+			conn.send(t, spoofs("GET "+path+" HTTP/1.1", append([]string{"Host: " + tc.addr}, tc.lines...)...))
+			if resp := conn.response(t); resp.StatusCode != tc.status {
+				t.Errorf("answered %s, want %d", resp.Status, tc.status)
+			}
+			notSpoofed(t, f.backend.wait(t, path), tc.user)
+		})
+	}
+}
+
+// A header named in Connection is taken out by a proxy on its way: a client
+// must not be able to have ours taken out.
+func TestAttackConnectionNamesOurHeader(t *testing.T) {
+	t.Parallel()
+	f := shared(t)
+	path := pathOf(t)
+	conn := dialRaw(t, f.site)
+	conn.send(t, strings.Replace(upgrade(f.site, path, "Authorization: Bearer "+f.issuer.token()),
+		"Connection: Upgrade", "Connection: Upgrade, X-User, X-Subject, Authorization", 1))
+	if resp := conn.response(t); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("answered %s", resp.Status)
+	}
+	notSpoofed(t, f.backend.wait(t, path), "alice")
+	if got := fmt.Sprint(f.backend.wait(t, path).header["X-User"]); got != "[alice]" {
+		t.Errorf("X-User is %s", got)
+	}
+}

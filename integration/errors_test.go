@@ -1,0 +1,172 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// refusalCase is a handshake that is refused, one for each kind of refusal.
+type refusalCase struct {
+	name   string
+	path   string // the site's part that refuses so
+	status int
+	// request returns the handshake's text for a path.
+	request func(host, path, token string) string
+}
+
+var refusalCases = []refusalCase{
+	{"no credential", "/ws", 401, func(host, path, _ string) string { return upgrade(host, path) }},
+	{"bad token", "/ws", 401, func(host, path, token string) string {
+		return upgrade(host, path, "Authorization: Bearer "+token+"x")
+	}},
+	{"wrong audience", "/other", 401, withAllSources},
+	{"two credentials", "/ws", 400, func(host, path, token string) string {
+		return upgrade(host, path+"?access_token="+token+"&access_token="+token)
+	}},
+	{"scope", "/scope", 403, withAllSources},
+	{"claim", "/claim", 403, withAllSources},
+	{"origin", "/origin", 403, withAllSources},
+	{"outage", "/outage", 503, withAllSources},
+	{"h2c", "/ws", 400, func(host, path, token string) string {
+		return strings.Replace(withAllSources(host, path, token), "Upgrade: websocket", "Upgrade: h2c", 1)
+	}},
+	{"POST", "/ws", 400, func(host, path, token string) string {
+		return strings.Replace(withAllSources(host, path, token), "GET", "POST", 1)
+	}},
+	{"no key", "/ws", 400, func(host, path, token string) string {
+		return strings.Replace(withAllSources(host, path, token), "Sec-WebSocket-Key: "+rawKey+"\r\n", "", 1)
+	}},
+	{"version", "/ws", 426, func(host, path, token string) string {
+		return strings.Replace(withAllSources(host, path, token), "Version: 13", "Version: 7", 1)
+	}},
+	{"nobody authenticated", "/nested", 401, withAllSources},
+	{"the application's handshake", "/wrong", 502, withAllSources},
+	{"no application", "/gone", 502, withAllSources},
+	{"an error of a later handler", "/error", 418, withAllSources},
+	{"plain request", "/only", 426, func(host, path, token string) string {
+		return "GET " + path + "?access_token=" + token + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+	}},
+}
+
+// withAllSources is a good handshake with the token in every source.
+func withAllSources(host, path, token string) string {
+	return upgrade(host, path+"?a=b&access_token="+token, "Authorization: Bearer "+token,
+		"Sec-WebSocket-Protocol: chat, bearer, "+token, "Sec-WebSocket-Extensions: permessage-deflate")
+}
+
+const errorsConfig = `
+http://{$SITE} {
+	handle /ws/* {
+		websocket_auth {$JWKS} chat
+		reverse_proxy {$BACKEND}
+	}
+	handle /other/* {
+		websocket_auth {$JWKS} another
+		reverse_proxy {$BACKEND}
+	}
+	handle /scope/* {
+		websocket_auth {$JWKS} chat {
+			require scope admin
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle /claim/* {
+		websocket_auth {$JWKS} chat {
+			require claim sub root
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle /origin/* {
+		websocket_auth {$JWKS} chat {
+			origins https://app.example.com
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle /outage/* {
+		websocket_auth {$DOWN} chat
+		reverse_proxy {$BACKEND}
+	}
+	handle /nested/* {
+		websocket_auth {
+			require scope admin
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle /wrong/* {
+		websocket_auth {$JWKS} chat
+		reverse_proxy {$WRONG}
+	}
+	handle /gone/* {
+		websocket_auth {$JWKS} chat
+		reverse_proxy 127.0.0.1:1
+	}
+	handle /error/* {
+		websocket_auth {$JWKS} chat
+		error 418
+	}
+	handle /only/* {
+		websocket_auth {$JWKS} chat {
+			http reject
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle_errors {
+		reverse_proxy {$ERRORS} {
+			header_up X-Status {err.status_code}
+			header_up X-Error {http.websocket_auth.error}
+			header_up X-User {http.auth.user.id}
+			header_up X-Original {http.request.orig_uri}
+		}
+	}
+}`
+
+// Caddy gives the request of an error, as it was, to handle_errors. With a
+// reverse_proxy there it would open, to the application of the error pages,
+// the very tunnel that was refused, and hand it the token.
+func TestAttackErrorRouteTunnels(t *testing.T) {
+	t.Parallel()
+	i, down, b, pages := newIssuer(t), newIssuer(t), newBackend(t), newBackend(t, answering("first"))
+	down.setAnswer(answerStatus(http.StatusInternalServerError))
+	wrong := newRawBackend(t, func(*http.Request) string {
+		return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+			"Sec-WebSocket-Accept: bm90IHRoZSByaWdodCBvbmU=\r\n\r\n"
+	})
+	p := startCaddy(t, errorsConfig, withEnv("JWKS", i.jwksURL()), withEnv("DOWN", down.jwksURL()),
+		withEnv("BACKEND", b.addr), withEnv("ERRORS", pages.addr), withEnv("WRONG", wrong.addr))
+	for n, tc := range refusalCases {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			token := i.token(map[string]any{"jti": tc.name})
+			path := fmt.Sprintf("%s/%d", tc.path, n)
+			conn := dialRaw(t, p.site)
+			conn.send(t, strings.Replace(tc.request(p.site, path, token), "\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n", 1))
+			conn.send(t, maskedFrame("tunnelled"))
+			resp := conn.response(t)
+			body, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode == http.StatusSwitchingProtocols || string(body) != "backend" {
+				t.Fatalf("answered %s %q, want the page of the error", resp.Status, body)
+			}
+			seen := pages.wait(t, path)
+			if got := seen.header.Get("X-Status"); got != fmt.Sprint(tc.status) {
+				t.Errorf("refused with status %s, want %d", got, tc.status)
+			}
+			for name := range seen.header {
+				if name == "Upgrade" || name == "Connection" || strings.HasPrefix(name, "Sec-Websocket-") {
+					t.Errorf("the page of the error got %s: %q", name, seen.header[name])
+				}
+			}
+			if strings.Contains(fmt.Sprint(seen.uri, seen.header), token) || pages.received(token) || b.received(token) {
+				t.Errorf("the token has travelled on: %s %v", seen.uri, seen.header)
+			}
+			if pages.received(maskedFrame("tunnelled")) || b.received(maskedFrame("tunnelled")) {
+				t.Error("bytes after the handshake were tunnelled")
+			}
+			if len(b.seen(path)) > 0 {
+				t.Error("the refused handshake has reached the application")
+			}
+		})
+	}
+}

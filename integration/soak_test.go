@@ -1,0 +1,100 @@
+//go:build soak
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// soakSockets is what two descriptors a socket and 20,000 a process leave room
+// for, in Caddy and here.
+const soakSockets = 8000
+
+// TestSoakExpiry: as many sockets as a process may have descriptors for end at
+// the same moment. Each client has its close frame within a second, and the
+// whole takes less than two minutes. Run by "make soak".
+func TestSoakExpiry(t *testing.T) {
+	s := startSite(t, siteOptions{})
+	before := s.footprint(t, h1)
+
+	exp := time.Now().Add(30 * time.Second).Truncate(time.Second)
+	header, lag := s.bearer(exp), measureLag(t)
+	start := time.Now()
+	conns := openMany(t, s, h1, "/echo", header, soakSockets, 1)
+	opened := time.Since(start)
+	if left := time.Until(exp); left < 5*time.Second {
+		t.Fatalf("opening %d sockets took %v: too slow to be measured", soakSockets, opened)
+	}
+	resident := residentMiB(t, s.cmd.Process.Pid)
+
+	ends := make(chan clientEnd, soakSockets)
+	for _, c := range conns {
+		go func() { ends <- c.talkOnce() }()
+	}
+	var late []time.Duration
+	for range conns {
+		end := <-ends
+		end.judge(t, exp, lag)
+		late = append(late, end.at.Sub(exp))
+	}
+	told := 0
+	for range conns {
+		if end := s.app.end(t, patience); end.code == closeGoingAway {
+			told++
+		}
+	}
+	if told != soakSockets {
+		t.Errorf("%d of %d applications' sockets got a close frame", told, soakSockets)
+	}
+	s.closeAll()
+	s.nothingLeft(t, before)
+
+	slices.Sort(late)
+	t.Logf("%d sockets opened in %v, %d MiB resident while idle, %d CPUs", soakSockets, opened, resident, runtime.NumCPU())
+	t.Logf("close frames after exp: median %v, 99%% %v, last %v",
+		late[len(late)/2], late[len(late)*99/100], late[len(late)-1])
+}
+
+// talkOnce sends one message, and then waits for the end.
+func (c *wsConn) talkOnce() (end clientEnd) {
+	if end.err = c.write(opText, []byte("hello")); end.err != nil {
+		return end
+	}
+	for {
+		_, err := c.read()
+		if errors.As(err, &end.close) {
+			end.at = time.Now()
+			end.unclean = c.within(patience, func() error { return c.answerClose(end.close.code) })
+			return end
+		}
+		if err != nil {
+			end.err = err
+			return end
+		}
+		end.echoed++
+	}
+}
+
+// residentMiB returns the memory that a process has.
+func residentMiB(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
+			return kib / 1024
+		}
+	}
+	t.Fatal("no VmRSS in the process's status")
+	return 0
+}
