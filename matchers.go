@@ -13,34 +13,43 @@ import (
 // checkMatchers refuses a route to us whose matcher looks at what makes a
 // request a WebSocket handshake. Each HTTP version has its own shape of it, in
 // any letter case, so such a matcher is a way around us.
-//
-// It runs while the handler is provisioned: the routes that lead to it, up to
-// the server's, have their matchers already and their handlers still as text.
 func checkMatchers(ctx caddy.Context) error {
-	for _, module := range ctx.Modules() {
-		var routes caddyhttp.RouteList
-		switch m := module.(type) {
-		case *caddyhttp.App:
-			for _, server := range m.Servers {
-				routes = append(routes, server.Routes...)
-			}
-		case *caddyhttp.Subroute:
-			routes = m.Routes
-		}
-		for _, route := range routes {
-			if !leadsHere(route) {
-				continue
-			}
-			for _, set := range route.MatcherSets {
-				if name := handshakeMatcher(set); name != "" {
-					return fmt.Errorf("a matcher in front of websocket_auth looks at %s: it would be a way around it, "+
-						"because HTTP/1.1, HTTP/2 and HTTP/3 handshakes look different; remove the matcher "+
-						"(other requests pass anyway, see http) or match on a path", name)
-				}
+	for _, route := range routesHere(ctx) {
+		for _, set := range route.MatcherSets {
+			if name := handshakeMatcher(set); name != "" {
+				return fmt.Errorf("a matcher in front of websocket_auth looks at %s: it would be a way around it, "+
+					"because HTTP/1.1, HTTP/2 and HTTP/3 handshakes look different; remove the matcher "+
+					"(other requests pass anyway, see http) or match on a path", name)
 			}
 		}
 	}
 	return nil
+}
+
+// routesHere returns the routes that lead to the handler that is being
+// provisioned: those up to the server's have their matchers already and their
+// handlers still as text.
+func routesHere(ctx caddy.Context) []caddyhttp.Route {
+	var here []caddyhttp.Route
+	add := func(routes caddyhttp.RouteList) {
+		for _, route := range routes {
+			if leadsHere(route) {
+				here = append(here, route)
+			}
+		}
+	}
+	for _, module := range ctx.Modules() {
+		switch m := module.(type) {
+		case *caddyhttp.App:
+			for _, server := range m.Servers {
+				add(server.Routes)
+				here = append(here, invokersOf(server)...)
+			}
+		case *caddyhttp.Subroute:
+			add(m.Routes)
+		}
+	}
+	return here
 }
 
 // leadsHere tells whether a handler of ours is in the route.
@@ -51,6 +60,43 @@ func leadsHere(route caddyhttp.Route) bool {
 		}
 	}
 	return false
+}
+
+// invokersOf returns the routes of the server that invoke a named route, if
+// we are in one. Those are provisioned after all others, and which of them is
+// invoked makes no difference: it may invoke another one.
+func invokersOf(server *caddyhttp.Server) []caddyhttp.Route {
+	named := false
+	var routes caddyhttp.RouteList
+	for _, route := range server.NamedRoutes {
+		named = named || leadsHere(*route)
+		routes = append(routes, *route)
+	}
+	if !named {
+		return nil
+	}
+	return invokers(append(routes, server.Routes...))
+}
+
+// invokers returns those of routes that invoke a named route, in themselves or
+// in what is in them, and the latter, too.
+func invokers(routes caddyhttp.RouteList) (found []caddyhttp.Route) {
+	for _, route := range routes {
+		var inside []caddyhttp.Route
+		leads := false
+		for _, handler := range route.Handlers {
+			switch h := handler.(type) {
+			case *caddyhttp.Invoke:
+				leads = true
+			case *caddyhttp.Subroute:
+				inside = append(inside, invokers(h.Routes)...)
+			}
+		}
+		if leads || len(inside) > 0 {
+			found = append(append(found, route), inside...)
+		}
+	}
+	return found
 }
 
 // handshakeMatcher returns the name of what a matcher in set looks at and must
@@ -69,6 +115,10 @@ func handshakeMatcher(set caddyhttp.MatcherSet) string {
 			name = "the method"
 		case *caddyhttp.MatchExpression:
 			name = handshakeExpression(m.Expr)
+		case *caddyhttp.VarsMatcher:
+			name = handshakeVars(*m)
+		case *caddyhttp.MatchVarsRE:
+			name = handshakeVars(*m)
 		case *caddyhttp.MatchNot:
 			for _, inner := range m.MatcherSets {
 				if name = handshakeMatcher(inner); name != "" {
@@ -92,17 +142,27 @@ func handshakeHeader[V any](fields map[string]V) string {
 	return ""
 }
 
+// handshakeVars looks at the names of variables, which may be placeholders.
+func handshakeVars[V any](vars map[string]V) string {
+	for variable := range vars {
+		if name := handshakeExpression(variable); name != "" && strings.HasPrefix(variable, "{") {
+			return name
+		}
+	}
+	return ""
+}
+
 func isHandshakeHeader(canonical string) bool {
 	return canonical == "Upgrade" || canonical == "Connection" || strings.HasPrefix(canonical, "Sec-Websocket-")
 }
 
-// handshakeExpression looks for the words by which a CEL expression can tell
-// handshakes from other requests.
+// handshakeExpression looks for the words by which a CEL expression, or a
+// placeholder, can tell handshakes from other requests.
 func handshakeExpression(expression string) string {
 	lower := strings.ToLower(expression)
 	for _, word := range []string{"upgrade", "connection", "sec-websocket", "protocol(", "http.request.proto", "method"} {
 		if strings.Contains(lower, word) {
-			return "'" + word + "' in an expression"
+			return "'" + word + "'"
 		}
 	}
 	return ""

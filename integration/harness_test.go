@@ -163,8 +163,8 @@ func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
 	// The same configuration again is no reload unless it must be one.
 	req.Header.Set("Cache-Control", "must-revalidate")
 	// A reload restarts the admin server, and with it ends its connections.
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

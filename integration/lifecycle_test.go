@@ -232,7 +232,7 @@ func TestStopDoesNotWaitForClients(t *testing.T) {
 		}
 		select {
 		case <-s.done:
-			lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+			lag.inTime(t, "end of the process", start, time.Now(), 7*time.Second)
 		case <-time.After(patience):
 			t.Error("the process does not end")
 		}

@@ -29,12 +29,21 @@ func forEachVersion(t *testing.T, versions []string, o siteOptions, f func(t *te
 	}
 }
 
+// onOneSite runs f for each version, one after another, on the same site.
+func onOneSite(t *testing.T, versions []string, o siteOptions, f func(t *testing.T, s *site, version string)) {
+	t.Helper()
+	s := startSite(t, o)
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) { f(t, s, version) })
+	}
+}
+
 // TestStreamsCarryCredentials: a good token by each source opens a socket, the
 // application is told who it is, and gets neither token nor carrier.
 func TestStreamsCarryCredentials(t *testing.T) {
 	t.Parallel()
 	o := siteOptions{directives: "from subprotocol\nfrom query access_token\nfrom header\nfrom cookie session"}
-	forEachVersion(t, allVersions, o, func(t *testing.T, s *site, version string) {
+	onOneSite(t, allVersions, o, func(t *testing.T, s *site, version string) {
 		token := s.issuer.expiring(time.Now().Add(time.Minute))
 		tests := []struct {
 			name, path string
@@ -149,7 +158,7 @@ func (c *wsConn) mustClose(t *testing.T, within time.Duration) *closed {
 // application, and compressed messages pass as they are. RFC 7692.
 func TestStreamsNegotiateCompression(t *testing.T) {
 	t.Parallel()
-	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
+	onOneSite(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
 		header := s.bearer(time.Now().Add(time.Minute))
 		const offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 		header.Set("Sec-WebSocket-Extensions", offer)
@@ -232,37 +241,36 @@ func TestVanishedClientFreesAll(t *testing.T) {
 		{"stream reset", func(_ clientConn, ws *wsConn) { ws.vanish() }},
 		{"connection closed", func(c clientConn, _ *wsConn) { c.Close() }},
 	}
-	for _, way := range ways {
-		for _, path := range []string{"/echo", "/flood", "/sink"} {
-			t.Run(way.name+path, func(t *testing.T) {
-				forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
-					before := s.footprint(t, version)
-					conn := s.connect(t, version)
-					r, err := s.request(t.Context(), version, path, s.bearer(time.Now().Add(time.Hour)))
-					if err != nil {
-						t.Fatal(err)
-					}
-					ws, answer, err := conn.open(r)
-					if ws == nil {
-						t.Fatal(answer, err)
-					}
-					way.vanish(conn, ws)
-					if end := s.app.end(t, 15*time.Second); end.code == 1000 {
-						t.Errorf("the application's socket ended with %d", end.code)
-					}
-					conn.Close()
-					s.nothingLeft(t, before)
-				})
-			})
+	onOneSite(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
+		before := s.footprint(t, version)
+		for _, way := range ways {
+			for _, path := range []string{"/echo", "/flood", "/sink"} {
+				conn := s.connect(t, version)
+				r, err := s.request(t.Context(), version, path, s.bearer(time.Now().Add(time.Hour)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ws, answer, err := conn.open(r)
+				if ws == nil {
+					t.Fatal(answer, err)
+				}
+				way.vanish(conn, ws)
+				if end := s.app.end(t, 15*time.Second); end.code == 1000 {
+					t.Errorf("%s%s: the application's socket ended with %d", way.name, path, end.code)
+				}
+				s.noSocketLeft(t)
+				conn.Close()
+			}
 		}
-	}
+		s.nothingLeft(t, before)
+	})
 }
 
 // TestClientClosesStream: a client's own close passes through and back, and
 // its stream ends cleanly.
 func TestClientClosesStream(t *testing.T) {
 	t.Parallel()
-	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
+	onOneSite(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
 		before := s.footprint(t, version)
 		c := s.open(t, version, "/echo", s.bearer(time.Now().Add(time.Hour)))
 		if err := c.write(opClose, append([]byte{0x0f, 0xa1}, "bye"...)); err != nil { // 4001

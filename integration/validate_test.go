@@ -88,9 +88,17 @@ var badConfigs = []struct {
 		"matcher on Upgrade in an expression", behind("@ws `{http.request.header.Upgrade} == 'websocket'`"),
 		[]string{"upgrade", "way around"},
 	},
+	{"matcher on Upgrade as a variable", behind("@ws vars {header.Upgrade} websocket"), []string{"upgrade", "way around"}},
+	{"matcher on Upgrade as a variable by pattern", behind("@ws vars_regexp {header.Connection} (?i)upgrade"), []string{"connection", "way around"}},
 	{
 		"matcher on Upgrade around it",
 		"http://127.0.0.1:8080 {\n\t@ws header Upgrade websocket\n\thandle @ws {\n\t\twebsocket_auth https://id.example.com/keys chat\n\t}\n}\n",
+		[]string{"header Upgrade", "way around"},
+	},
+	{
+		"matcher on Upgrade in front of a named route",
+		"&(auth) {\n\twebsocket_auth https://id.example.com/keys chat\n}\n" +
+			"http://127.0.0.1:8080 {\n\t@ws header Upgrade websocket\n\thandle /ws {\n\t\tinvoke @ws auth\n\t}\n}\n",
 		[]string{"header Upgrade", "way around"},
 	},
 }
@@ -140,6 +148,14 @@ func TestValidateRefusesMatcherInJSON(t *testing.T) {
 			}
 		})
 	}
+	t.Run("named route", func(t *testing.T) {
+		t.Parallel()
+		good := "&(auth) {\n\twebsocket_auth https://id.example.com/keys chat\n}\n&(other) {\n\trespond ok\n}\n" +
+			"http://127.0.0.1:8080 {\n\t@ws header Upgrade websocket\n\thandle /ws {\n\t\tinvoke auth\n\t}\n\trespond @ws no\n}\n"
+		if output, ok := validate(t, good, "caddyfile"); !ok {
+			t.Errorf("refused:\n%s", output)
+		}
+	})
 	t.Run("without it", func(t *testing.T) {
 		t.Parallel()
 		good := `{"match":[{"path":["/ws"],"header":{"X-App":["chat"]}}],"handle":[` + handler + `]},` +

@@ -23,7 +23,9 @@ type outbound struct {
 	broken   error     // of a write that may have been cut short in a frame
 
 	// relaying: ReadFrom runs, so that a Write is a frame of the proxy's own.
-	relaying atomic.Bool
+	// relayed: it has run, perhaps to an end within a frame, so that a close
+	// frame is the proxy's, too.
+	relaying, relayed atomic.Bool
 	// handlerDeadline: the handler behind has set a write deadline.
 	handlerDeadline atomic.Bool
 
@@ -38,6 +40,7 @@ type outbound struct {
 // ReadFrom relays from r, the application's connection, until it ends.
 func (g *Gate) ReadFrom(r io.Reader) (total int64, err error) {
 	g.out.relaying.Store(true)
+	g.out.relayed.Store(true)
 	defer g.out.relaying.Store(false)
 	defer g.noteUpstreamDone()
 	chunks := chunkReader{r: r}
@@ -63,7 +66,7 @@ func (g *Gate) ReadFrom(r io.Reader) (total int64, err error) {
 // Write is for handlers that do not copy with ReadFrom. While one does, what
 // is written is a frame that the proxy itself puts in: its close frame.
 func (g *Gate) Write(p []byte) (int, error) {
-	if g.out.relaying.Load() {
+	if g.out.relaying.Load() || g.out.relayed.Load() && isCloseFrame(p) {
 		return g.writeOfProxy(p)
 	}
 	g.out.mu.Lock()
@@ -98,6 +101,12 @@ func (g *Gate) writeOfProxy(p []byte) (int, error) {
 		go g.guarded(g.sendClose)
 	}
 	return len(p), nil
+}
+
+// isCloseFrame tells whether p is one close frame and nothing else.
+func isCloseFrame(p []byte) bool {
+	h, size, err := ParseHeader(p)
+	return err == nil && size > 0 && h.Op == OpClose && size+int(h.Length) == len(p)
 }
 
 // relay passes on what the application has sent; p begins with what was left
