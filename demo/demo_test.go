@@ -45,6 +45,7 @@ type tokens struct {
 // TestDemo starts the demonstration once, because a process has one Caddy,
 // and does in it what a person would do.
 func TestDemo(t *testing.T) {
+	logFile := captureLog(t)
 	d, err := Start(netip.MustParseAddrPort("127.0.0.1:0"), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestDemo(t *testing.T) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a socket lives on after Close")
 	}
-	assertNotLogged(t, demo.issued)
+	assertNotLogged(t, logFile, demo.issued)
 	if conn, err := net.Dial("tcp", d.site.Listen.String()); err == nil {
 		conn.Close()
 		t.Error("somebody still listens after Close")
@@ -363,7 +364,7 @@ func expiry(t *testing.T, token string) time.Time {
 // assertNotLogged looks for tokens in the log. It is for the end: Caddy logs
 // a socket when it is over. The end of a signature is a secret, and is that of
 // the spoilt tokens, too.
-func assertNotLogged(t *testing.T, issued *tokens) {
+func assertNotLogged(t *testing.T, logFile string, issued *tokens) {
 	t.Helper()
 	log, err := os.ReadFile(logFile)
 	if err != nil {

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,11 +11,7 @@ import (
 // commandVariable makes this test binary be Caddy.
 const commandVariable = "DEMO_TEST_COMMAND"
 
-// logFile is where Caddy writes its log while the tests run.
-var logFile string
-
-// TestMain keeps the log, in which a test looks for tokens, and keeps Caddy
-// out of the developer's home.
+// TestMain keeps Caddy out of the developer's home.
 func TestMain(m *testing.M) {
 	if os.Getenv(commandVariable) != "" {
 		caddycmd.Main()
@@ -34,22 +29,27 @@ func runTests(m *testing.M) int {
 	for _, name := range []string{"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		os.Setenv(name, dir)
 	}
-	logFile = filepath.Join(dir, "log")
-	stderr := os.Stderr
-	// Caddy opens os.Stderr when it loads a configuration.
-	if os.Stderr, err = os.Create(logFile); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	if code != 0 {
-		showLog(stderr)
-	}
-	return code
+	return m.Run()
 }
 
-func showLog(w io.Writer) {
-	log, err := os.ReadFile(logFile)
-	if err == nil {
-		_, _ = w.Write(log)
+// captureLog has Caddy write its log into a file until the test ends, and
+// shows it if the test fails. Caddy opens os.Stderr when it loads a
+// configuration; the testing package sets it when the tests begin.
+func captureLog(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	stderr := os.Stderr
+	os.Stderr = file
+	t.Cleanup(func() {
+		os.Stderr = stderr
+		if log, err := os.ReadFile(path); err == nil && t.Failed() {
+			t.Logf("Caddy's log:\n%s", log)
+		}
+		file.Close()
+	})
+	return path
 }

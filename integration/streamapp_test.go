@@ -127,11 +127,7 @@ func readFlood(c *wsConn) (*closed, error) {
 		}
 		want := numbered(n)
 		if f.opcode != opBinary || !bytes.HasPrefix(want, f.payload) || !isCut && len(f.payload) != len(want) {
-			at := 0
-			for at < min(len(want), len(f.payload)) && want[at] == f.payload[at] {
-				at++
-			}
-			return nil, fmt.Errorf("message %d of %d bytes has at %d of %d: %x", n, len(want), at, len(f.payload), f.payload[at:min(at+16, len(f.payload))])
+			return nil, fmt.Errorf("message %d: %d bytes that are not its first", n, len(f.payload))
 		}
 		if isCut {
 			return nil, cut

@@ -35,6 +35,11 @@ const (
 // measure of speed: the machine may be busy.
 const patience = 20 * time.Second
 
+// window is how many bytes a client lets the server send before it has read
+// them. Under a flood they are what it has to read before it comes to a close
+// frame, so they are few.
+const window = 256 << 10
+
 // clientConn is one connection to a server, on which WebSockets are opened:
 // one over HTTP/1.1, many over HTTP/2 and HTTP/3.
 type clientConn interface {
@@ -60,15 +65,13 @@ func connectTo(ctx context.Context, version, scheme, addr string) (clientConn, e
 	case h2:
 		return connectH2(ctx, addr)
 	}
-	var conn net.Conn
-	var err error
-	if scheme == "https" {
-		conn, err = (&tls.Dialer{Config: clientTLS("http/1.1")}).DialContext(ctx, "tcp", addr)
-	} else {
-		conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr)
-	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	_ = conn.(*net.TCPConn).SetReadBuffer(window)
+	if scheme == "https" {
+		conn = tls.Client(conn, clientTLS("http/1.1"))
 	}
 	return h1Conn{conn}, nil
 }
@@ -143,7 +146,15 @@ func connectH2(ctx context.Context, addr string) (clientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	cc, err := new(http2.Transport).NewClientConn(conn) //nolint:staticcheck // see h2Conn
+	// net/http has the options, and golang.org/x/net/http2 the client.
+	t, err := http2.ConfigureTransports(&http.Transport{ //nolint:staticcheck // see h2Conn
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: window},
+	})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	cc, err := t.NewClientConn(conn) //nolint:staticcheck // see h2Conn
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -181,9 +192,10 @@ type h3Conn struct {
 
 func connectH3(ctx context.Context, addr string) (clientConn, error) {
 	conn, err := quic.DialAddr(ctx, addr, clientTLS(http3.NextProtoH3), &quic.Config{
-		KeepAlivePeriod: 10 * time.Second,
+		KeepAlivePeriod:            10 * time.Second,
+		InitialStreamReceiveWindow: window, MaxStreamReceiveWindow: window,
 		// Streams that are not read must not hold up the others.
-		InitialConnectionReceiveWindow: 64 << 20, MaxConnectionReceiveWindow: 64 << 20,
+		InitialConnectionReceiveWindow: 100 * window, MaxConnectionReceiveWindow: 100 * window,
 	})
 	if err != nil {
 		return nil, err

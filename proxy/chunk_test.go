@@ -45,7 +45,7 @@ func upgradedBody(t *testing.T, rest string) (body io.ReadWriteCloser, server ne
 	r.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	res, err := transport.RoundTrip(r) //nolint:bodyclose // it is the connection
+	res, err := transport.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -206,14 +206,15 @@ func TestOtherFramesOfTheProxyAreRefused(t *testing.T) {
 		r, _ := newRig(t, rigOptions{})
 		synctest.Wait()
 		for name, p := range map[string][]byte{
-			"text":              fromApp(finText, "x"),
-			"ping":              fromApp(finPing, ""),
-			"two close frames":  join(fromApp(finClose, ""), fromApp(finClose, "")),
-			"half a close":      fromApp(finClose, closePayload(1001, ""))[:3],
-			"a masked close":    fromClient(finClose, closePayload(1001, "")),
-			"a code of nobody":  fromApp(finClose, closePayload(1006, "")),
-			"one byte of close": fromApp(finClose, "x"),
-			"nothing":           nil,
+			"text":                fromApp(finText, "x"),
+			"ping":                fromApp(finPing, ""),
+			"two close frames":    join(fromApp(finClose, ""), fromApp(finClose, "")),
+			"half a close":        fromApp(finClose, closePayload(1001, ""))[:3],
+			"a masked close":      fromClient(finClose, closePayload(1001, "")),
+			"one with a zero key": {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9},
+			"a code of nobody":    fromApp(finClose, closePayload(1006, "")),
+			"one byte of close":   fromApp(finClose, "x"),
+			"nothing":             nil,
 		} {
 			if n, err := r.gate.Write(p); err == nil {
 				t.Errorf("%s: Write = %d, nil; want an error", name, n)
@@ -279,12 +280,16 @@ func TestNoCloseFrameAfterBrokenWrite(t *testing.T) {
 			t.Fatal("the write was not cut short")
 		}
 		synctest.Wait()
-		go g.End(expired)
 		got := make(chan []byte)
 		go func() {
 			p, _ := io.ReadAll(client)
 			got <- p
 		}()
+		_ = g.SetWriteDeadline(time.Time{})
+		if n, err := g.Write(frame); err == nil {
+			t.Errorf("the next Write = %d, nil", n)
+		}
+		g.End(expired)
 		synctest.Wait()
 		g.Close()
 		g.finish()

@@ -328,12 +328,54 @@ func TestDeadlinesOfTheHandlerAfterTheEnd(t *testing.T) {
 			synctest.Wait()
 			_ = r.gate.SetDeadline(time.Time{})
 			_ = r.gate.SetDeadline(time.Now().Add(time.Hour))
+			_ = r.gate.SetDeadline(past)
 			r.clientGetsClose(3000, "token expired")
 			r.appGetsClose(CloseGoingAway)
 			r.clientGone()
 		})
 		if took != closeTimeout {
 			t.Errorf("took %v, want %v", took, closeTimeout)
+		}
+	})
+}
+
+// hookedConn calls hook when something has been read.
+type hookedConn struct {
+	net.Conn
+	hook func()
+}
+
+func (c *hookedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.hook()
+	}
+	return n, err
+}
+
+// What is read in the very moment of the end does not pass, and a close frame
+// in it counts as the answer.
+func TestEndInTheMomentOfARead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, o rigOptions) {
+		if o.stream {
+			return // it has a goroutine that reads ahead
+		}
+		var r *rig
+		o.wrap = func(front net.Conn) net.Conn {
+			return &hookedConn{front, func() { r.gate.End(expired) }}
+		}
+		o.idle = true
+		r, relay := newRig(t, o)
+		relay()
+		took := elapsed(func() {
+			go r.client.Write(join(fromClient(finText, "too late"), answerClose))
+			r.clientGetsClose(3000, "token expired")
+			r.appGetsClose(CloseGoingAway)
+			r.clientGone()
+		})
+		if took != 0 {
+			t.Errorf("took %v", took)
 		}
 	})
 }

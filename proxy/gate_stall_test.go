@@ -32,6 +32,26 @@ func TestEndWhileTheApplicationDoesNotRead(t *testing.T) {
 	})
 }
 
+// And when it never does, nor ends its connection, both are cut.
+func TestEndWhileTheApplicationIsStuck(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, o rigOptions) {
+		r, _ := newRig(t, o)
+		go r.client.Write(fromClient(finText, "one"))
+		synctest.Wait()
+		took := elapsed(func() {
+			r.gate.End(expired)
+			r.clientGetsClose(3000, "token expired")
+			r.sends(r.client, answerClose)
+			r.clientGone()
+			r.endsWith("expired")
+		})
+		if took > closeTimeout {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // An application that takes a pause in the middle of a frame gets the rest of
 // it and then its close frame, or neither: nothing lands in its frame.
 func TestEndWhileTheApplicationPauses(t *testing.T) {

@@ -48,7 +48,8 @@ func tlsPair(t *testing.T) func() (a, b net.Conn) {
 	}
 }
 
-// overSockets runs f over real connections, plain and TLS.
+// overSockets runs f over real connections, plain and TLS, one after another:
+// most of those tests take all the processor they can get.
 func overSockets(t *testing.T, f func(t *testing.T, o rigOptions)) {
 	t.Helper()
 	for name, pair := range map[string]func() (a, b net.Conn){"TCP": tcpPair(t), "TLS": tlsPair(t)} {
@@ -102,7 +103,6 @@ func readUntilClose(r *bufio.Reader, closed func()) (payload []byte, end error) 
 // end: a connection that is closed with unread data is reset, and a reset
 // destroys what is on its way. RFC 6455 section 7.1.1.
 func TestFloodingClientReadsTheCloseFrame(t *testing.T) {
-	t.Parallel()
 	overSockets(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		stop := make(chan struct{})
@@ -145,7 +145,6 @@ func TestFloodingClientReadsTheCloseFrame(t *testing.T) {
 // The same for a client that has broken the protocol: nobody can tell any more
 // where its frames begin, so that its answer cannot be seen.
 func TestFloodOfGarbageStillReadsTheCloseFrame(t *testing.T) {
-	t.Parallel()
 	overSockets(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		stop := make(chan struct{})
@@ -168,7 +167,6 @@ func TestFloodOfGarbageStillReadsTheCloseFrame(t *testing.T) {
 // An application that sends as fast as it can reads its close frame, too, and
 // the client reads whole frames before its own.
 func TestFloodingApplicationReadsTheCloseFrame(t *testing.T) {
-	t.Parallel()
 	overSockets(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		stop := make(chan struct{})
@@ -198,7 +196,6 @@ func TestFloodingApplicationReadsTheCloseFrame(t *testing.T) {
 
 // The same for one that has broken the protocol.
 func TestFloodOfGarbageFromTheApplication(t *testing.T) {
-	t.Parallel()
 	overSockets(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		stop := make(chan struct{})
@@ -223,7 +220,6 @@ func TestFloodOfGarbageFromTheApplication(t *testing.T) {
 // End while the client is in the middle of a frame and reads through what
 // wakes it: the read must be able to go on after its deadline was moved.
 func TestEndInFrameOfClientOverSockets(t *testing.T) {
-	t.Parallel()
 	overSockets(t, func(t *testing.T, o rigOptions) {
 		r, _ := newRig(t, o)
 		frame := fromClient(finText, "a frame that is cut in the middle")

@@ -229,6 +229,7 @@ func TestStalledClientIsCut(t *testing.T) {
 	t.Parallel()
 	for _, quiet := range []time.Duration{0, 29 * time.Second, 31 * time.Second, time.Hour} {
 		t.Run(quiet.String(), func(t *testing.T) {
+			t.Parallel()
 			inBubble(t, func(t *testing.T, o rigOptions) {
 				r, _ := newRig(t, o)
 				frame := fromApp(finText, "x")

@@ -179,7 +179,7 @@ func scanTests() []scanTest {
 
 func mustHex(format, arg string) []byte {
 	var p []byte
-	for _, word := range strings.Fields(fmt.Sprintf(format, arg)) {
+	for word := range strings.FieldsSeq(fmt.Sprintf(format, arg)) {
 		for i := 0; i < len(word); i += 2 {
 			var b byte
 			if _, err := fmt.Sscanf(word[i:i+2], "%02X", &b); err != nil {
