@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -94,7 +95,8 @@ func serveTunnel(next caddyhttp.Handler, tunnel *proxy.Tunnel) error {
 		if returned || !tunnel.Failed() {
 			return
 		}
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
+		p := recover()
+		if err, ok := p.(error); p != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
 			panic(p)
 		}
 	}()

@@ -23,7 +23,7 @@ const (
 	upstreamGrace = 500 * time.Millisecond
 	// stallGrace is how long the handler behind may leave a client unread
 	// whose socket is being ended.
-	stallGrace = 250 * time.Millisecond
+	stallGrace = 500 * time.Millisecond
 )
 
 // past is a deadline that wakes whoever waits.

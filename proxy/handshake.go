@@ -254,13 +254,13 @@ func extensionNames(h http.Header) []string {
 }
 
 // canonicalHeaders brings the handshake's headers to Go's spelling, so that
-// log filters find them.
+// none is overlooked here, and log filters find them.
 func canonicalHeaders(h http.Header) {
 	for key, values := range h {
-		if !strings.HasPrefix(key, "Sec-WebSocket-") {
+		canonical := textproto.CanonicalMIMEHeaderKey(key)
+		if key == canonical || !strings.HasPrefix(canonical, "Sec-Websocket-") {
 			continue
 		}
-		canonical := textproto.CanonicalMIMEHeaderKey(key)
 		delete(h, key)
 		h[canonical] = append(h[canonical], values...)
 	}

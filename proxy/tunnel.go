@@ -120,12 +120,12 @@ func (t *Tunnel) WriteHeader(status int) {
 
 func (t *Tunnel) switchProtocols() {
 	h := t.w.Header()
+	canonicalHeaders(h)
 	a, err := t.offer.check(h)
 	if err != nil {
 		t.fail(err)
 		return
 	}
-	canonicalHeaders(h)
 	if a.protocol == "" && t.options.Answer != "" {
 		h["Sec-Websocket-Protocol"] = []string{t.options.Answer}
 	}
@@ -223,6 +223,7 @@ func (t *Tunnel) open() error {
 		t.state, t.failed = tunnelFailed, err
 		return err
 	}
+	t.before, t.offer = nil, offer{} // not kept for the socket's life
 	t.gate = newGate(conn, early, t.answer.deflate, t.cancel)
 	t.state = tunnelOpen
 	if t.options.OnOpen != nil {

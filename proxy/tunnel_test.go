@@ -146,6 +146,8 @@ func TestTunnelRefusesWrongAnswers(t *testing.T) {
 		{"no connection", []string{"Connection", ""}},
 		{"protocol not offered", []string{"Sec-Websocket-Protocol", "evil"}},
 		{"protocol not offered, RFC 6455's spelling", []string{"Sec-WebSocket-Protocol", "evil"}},
+		{"protocol not offered, lower case", []string{"sec-websocket-protocol", "evil"}},
+		{"extension not offered, lower case", []string{"sec-websocket-extensions", "x-evil"}},
 		{"extension not offered", []string{"Sec-Websocket-Extensions", "permessage-deflate"}},
 	}
 	for _, tt := range tests {
