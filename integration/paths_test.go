@@ -1,0 +1,50 @@
+package integration
+
+import (
+	"net/http"
+	"testing"
+)
+
+const pathsConfig = `
+http://{$SITE} {
+	websocket_auth /ws* {$JWKS} chat
+	handle /ws* {
+		reverse_proxy {$BACKEND}
+	}
+	handle /public/* {
+		respond "public"
+	}
+	handle {
+		respond "no app here" 404
+	}
+}`
+
+// Spellings of a path by which a request could come to the app and not past
+// the guard, where both are chosen by the same path (CVE-2026-27587 and its
+// kin). Without a token none of them is answered by the app.
+func TestAttackPathSpellings(t *testing.T) {
+	t.Parallel()
+	i, b := newIssuer(t), newBackend(t)
+	p := startCaddy(t, pathsConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	for _, path := range []string{
+		"/ws", "/WS", "/Ws/a", "//ws", "/./ws", "/public/../ws", "/public/%2e%2e/ws", "/public/%2E%2E/ws",
+		"/%77s", "/ws%2f", "/ws%2Fx", "/ws;x", "/ws%00", "/%2fws", "/public/..%2fws", "/ws/../ws", "/public/..;/ws",
+		"/ws/%2e%2e/public",
+	} {
+		conn := dialRaw(t, p.site)
+		conn.send(t, upgrade(p.site, path))
+		resp := conn.response(t)
+		if resp.StatusCode == http.StatusSwitchingProtocols {
+			t.Errorf("%s: %s without a token", path, resp.Status)
+		}
+		conn.finish(t)
+	}
+	if b.received("GET ") {
+		t.Error("the app saw a request without a token")
+	}
+	conn, _ := mustDial(t, p.site, bearer("/ws/good", i.token()))
+	mustEcho(t, conn, "hello")
+	if !b.received("GET /ws/good") {
+		t.Error("what the app gets is not recorded")
+	}
+}
