@@ -71,5 +71,6 @@ bench-quick:
 .PHONY: soak
 soak:
 	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
+	$(GO) test -count=1 -tags soak -run TestSoak -v ./integration
 	$(MAKE) fuzz FUZZTIME=3m
 	$(GO) run ./bench --rounds 31

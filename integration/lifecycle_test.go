@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -59,7 +60,7 @@ func TestReloadClosesAtABorder(t *testing.T) {
 		}
 		s.mustReload(t, siteOptions{proxy: noDelay, directives: "name again"})
 		for range n {
-			if end := <-ends; end.err != nil || end.close.code != closeGoingAway || end.unclean != nil {
+			if end := receive(t, "end of a socket", ends, patience); end.err != nil || end.close.code != closeGoingAway || end.unclean != nil {
 				t.Errorf("%v, before it %v, after it %v; want 1001 alone", end.close, end.err, end.unclean)
 			}
 		}
@@ -90,13 +91,9 @@ func TestReloadInjectsNothing(t *testing.T) {
 		}
 		s.mustReload(t, siteOptions{proxy: noDelay, directives: "name again"})
 		for range n {
-			select {
-			case err := <-results:
-				if _, cut := err.(*cutError); err != nil && !cut {
-					t.Error(err)
-				}
-			case <-time.After(patience):
-				t.Fatal("a socket outlived the reload")
+			err := receive(t, "end of a socket", results, patience)
+			if _, cut := errors.AsType[*cutError](err); err != nil && !cut {
+				t.Error(err)
 			}
 		}
 	})
@@ -200,19 +197,15 @@ func TestStopSaysGoodbye(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range all {
-			end := <-ends
+			end := receive(t, "end of a socket", ends, patience)
 			if end.err != nil || end.close.code != closeGoingAway || end.close.reason == "" {
 				t.Errorf("%v %v, want 1001 with a reason", end.close, end.err)
 				continue
 			}
 			lag.inTime(t, "close frame", start, end.at, 5*time.Second)
 		}
-		select {
-		case <-s.done:
-			lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
-		case <-time.After(patience):
-			t.Error("the process does not end")
-		}
+		receive(t, "end of the process", s.done, patience)
+		lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
 	})
 }
 
@@ -228,12 +221,8 @@ func TestStopDoesNotWaitForClients(t *testing.T) {
 		if err := s.terminate(); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case <-s.done:
-			lag.inTime(t, "end of the process", start, time.Now(), 7*time.Second)
-		case <-time.After(patience):
-			t.Error("the process does not end")
-		}
+		receive(t, "end of the process", s.done, patience)
+		lag.inTime(t, "end of the process", start, time.Now(), 7*time.Second)
 	})
 }
 

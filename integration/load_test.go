@@ -106,16 +106,10 @@ func (c *wsConn) talkUntilClosed(message func(n uint64) []byte) (end clientEnd) 
 // late the last close frame was.
 func judgeEnds(t *testing.T, ends <-chan clientEnd, n int, exp time.Time, lag *lag) (late time.Duration) {
 	t.Helper()
-	deadline := time.NewTimer(time.Until(exp) + patience)
-	defer deadline.Stop()
-	for i := range n {
-		select {
-		case end := <-ends:
-			end.judge(t, exp, lag)
-			late = max(late, end.at.Sub(exp))
-		case <-deadline.C:
-			t.Fatalf("%d of %d sockets have not ended", n-i, n)
-		}
+	for range n {
+		end := receive(t, "end of a socket", ends, time.Until(exp)+patience)
+		end.judge(t, exp, lag)
+		late = max(late, end.at.Sub(exp))
 	}
 	return late
 }
@@ -224,12 +218,7 @@ func TestExpiryInsideHugeMessage(t *testing.T) {
 			}
 			lag.inTime(t, "close frame", exp, time.Now(), time.Second)
 			_ = c.within(patience, func() error { _, err := io.Copy(io.Discard, c.r); return err })
-			select {
-			case at := <-gone:
-				lag.inTime(t, "end of the connection", exp, at, 6*time.Second)
-			case <-time.After(patience):
-				t.Error("can still write")
-			}
+			lag.inTime(t, "end of writing", exp, receive(t, "end of writing", gone, patience), 6*time.Second)
 			if end := s.app.end(t, patience); end.code == 1000 {
 				t.Errorf("the application's socket ended with %d", end.code)
 			}

@@ -40,7 +40,7 @@ func TestSoakExpiry(t *testing.T) {
 	}
 	var late []time.Duration
 	for range conns {
-		end := <-ends
+		end := receive(t, "end of a socket", ends, time.Until(exp)+patience)
 		end.judge(t, exp, lag)
 		late = append(late, end.at.Sub(exp))
 	}

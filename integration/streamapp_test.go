@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -83,7 +84,7 @@ func (a *app) converse(conn *websocket.Conn, echo bool) appEnd {
 		kind, p, err := conn.ReadMessage()
 		if err != nil {
 			end := appEnd{err: err, at: time.Now()}
-			if closed, ok := err.(*websocket.CloseError); ok && closed.Code != websocket.CloseAbnormalClosure {
+			if closed, ok := errors.AsType[*websocket.CloseError](err); ok && closed.Code != websocket.CloseAbnormalClosure {
 				end.code = closed.Code
 			}
 			return end
@@ -118,10 +119,10 @@ func numbered(n uint64) []byte {
 func readFlood(c *wsConn) (*closed, error) {
 	for n := uint64(0); ; n++ {
 		f, err := c.read()
-		if end, ok := err.(*closed); ok {
+		if end, ok := errors.AsType[*closed](err); ok {
 			return end, nil
 		}
-		cut, isCut := err.(*cutError)
+		cut, isCut := errors.AsType[*cutError](err)
 		if err != nil && !isCut {
 			return nil, fmt.Errorf("message %d: %w", n, err)
 		}
@@ -138,30 +139,28 @@ func readFlood(c *wsConn) (*closed, error) {
 // end returns how the next socket has ended for the application.
 func (a *app) end(t *testing.T, within time.Duration) appEnd {
 	t.Helper()
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case end := <-a.ends:
-		return end
-	case <-timer.C:
-		t.Fatalf("no end of a socket at the application within %v", within)
-	}
-	return appEnd{}
+	return receive(t, "end of a socket at the application", a.ends, within)
 }
 
 // handshake returns the header of the next handshake that the application has
 // accepted.
 func (a *app) handshake(t *testing.T) http.Header {
 	t.Helper()
-	timer := time.NewTimer(patience)
+	return receive(t, "handshake at the application", a.handshakes, patience)
+}
+
+// receive returns the next of what comes.
+func receive[T any](t *testing.T, what string, from <-chan T, within time.Duration) T {
+	t.Helper()
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
-	case h := <-a.handshakes:
-		return h
+	case v := <-from:
+		return v
 	case <-timer.C:
-		t.Fatal("no handshake at the application")
+		t.Fatalf("no %s within %v", what, within)
+		panic("not reached")
 	}
-	return nil
 }
 
 // eventually waits until problem returns an empty text.

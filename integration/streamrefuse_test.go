@@ -35,15 +35,21 @@ func protocolIs(protocol string) func(*http.Request, string) {
 // refusals are for a site with refusing.
 func refusals() []refusal {
 	return []refusal{
-		{name: "no credential", header: func(*site) http.Header { return nil },
-			status: 401, code: 3000, reason: "missing_credential"},
-		{name: "expired token", header: func(s *site) http.Header { return s.bearer(time.Now().Add(-time.Minute)) },
-			status: 401, code: 3000, reason: "invalid_token"},
+		{
+			name: "no credential", header: func(*site) http.Header { return nil },
+			status: 401, code: 3000, reason: "missing_credential",
+		},
+		{
+			name: "expired token", header: func(s *site) http.Header { return s.bearer(time.Now().Add(-time.Minute)) },
+			status: 401, code: 3000, reason: "invalid_token",
+		},
 		{name: "stranger's signature", header: func(s *site) http.Header {
 			return http.Header{"Authorization": {"Bearer " + sign(jwt{key: strangerKey(), claims: s.issuer.claims()})}}
 		}, status: 401, code: 3000, reason: "invalid_token"},
-		{name: "rule", header: func(s *site) http.Header { return s.bearer(time.Now().Add(time.Minute)) },
-			status: 403, code: 3003, reason: "forbidden"},
+		{
+			name: "rule", header: func(s *site) http.Header { return s.bearer(time.Now().Add(time.Minute)) },
+			status: 403, code: 3003, reason: "forbidden",
+		},
 		{name: "two credentials", header: func(s *site) http.Header {
 			h := goodHeader(s)
 			h["Authorization"] = append(h["Authorization"], h["Authorization"]...)
@@ -51,16 +57,24 @@ func refusals() []refusal {
 		}, status: 400},
 		{name: "h2c", header: goodHeader, change: protocolIs("h2c"), status: 400},
 		{name: "another protocol", header: goodHeader, change: protocolIs("connect-udp"), status: 400},
-		{name: "another protocol, no credential", header: func(*site) http.Header { return nil },
-			change: protocolIs("websocket2"), status: 400},
-		{name: "odd case, no credential", header: func(*site) http.Header { return nil },
-			change: protocolIs("WebSocket"), status: 401, code: 3000, reason: "missing_credential"},
-		{name: "version 8", header: goodHeader,
-			change: func(r *http.Request, _ string) { r.Header.Set("Sec-WebSocket-Version", "8") }, status: 426},
+		{
+			name: "another protocol, no credential", header: func(*site) http.Header { return nil },
+			change: protocolIs("websocket2"), status: 400,
+		},
+		{
+			name: "odd case, no credential", header: func(*site) http.Header { return nil },
+			change: protocolIs("WebSocket"), status: 401, code: 3000, reason: "missing_credential",
+		},
+		{
+			name: "version 8", header: goodHeader,
+			change: func(r *http.Request, _ string) { r.Header.Set("Sec-WebSocket-Version", "8") }, status: 426,
+		},
 		// A 200 to an extended CONNECT would open the WebSocket. In HTTP/1.1 it
 		// is an ordinary answer, see TestAnswerOfNoUpgrade.
-		{name: "upstream answers 200", path: "/plain", header: goodHeader, only: streamVersions,
-			status: 502, code: 1014, reason: "bad_gateway"},
+		{
+			name: "upstream answers 200", path: "/plain", header: goodHeader, only: streamVersions,
+			status: 502, code: 1014, reason: "bad_gateway",
+		},
 	}
 }
 

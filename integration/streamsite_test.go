@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -260,9 +261,13 @@ func (s *site) uses(t *testing.T) footprint {
 	return footprint{n, files}
 }
 
-// openFiles returns how many file descriptors a process has.
+// openFiles returns how many file descriptors a process has, or 0 where the
+// system does not tell: there, goroutines alone show what is left.
 func openFiles(t *testing.T, pid int) int {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		t.Fatal(err)
