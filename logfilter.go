@@ -33,10 +33,11 @@ func init() { caddy.RegisterModule(CredentialFilter{}) }
 //
 // It knows JSON Web Tokens by their shape, query parameters by their name in
 // any letter case and encoding (`access_token`, `token`, `jwt`, `auth`,
-// `authorization`, `apikey`, `ticket` and others), and all forms in which a
-// token travels as a subprotocol. A URL that cannot be parsed is cut after its
-// question mark. On any other header, named as a field, it takes out the whole
-// value, and so it does with what it does not understand.
+// `authorization`, `apikey`, `ticket` and others), and all forms of
+// `from subprotocol` but prefixes, which have to be named. A URL that cannot be
+// parsed is cut after its question mark. On any other header, named as a field,
+// it takes out the whole value, and so it does with what it does not
+// understand.
 type CredentialFilter struct {
 	// Further query parameters that hold a credential, in any letter case. A
 	// name that ends in `*` is the beginning of subprotocols of which the rest
