@@ -17,7 +17,7 @@ func isPrivate(r *http.Request) bool {
 		return true
 	}
 	if fromTrustedProxy(r) {
-		return proxyScheme(r) == "https" || isLoopback(clientIP(r))
+		return proxyScheme(r) == "https"
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -32,12 +32,12 @@ func (h *Handler) disarm(w http.ResponseWriter, r *http.Request, q *request, err
 	return h.answer(w, err)
 }
 
-// armed tells whether Caddy's own request is still an extended CONNECT. A
-// handler in front, tracing for instance, may have handed on a copy: what is
+// armed tells whether Caddy's own request still asks for a tunnel. A handler in front, tracing for instance, may have handed on a copy: what is
 // done to that does not reach the error page.
 func (q *request) armed() bool {
 	method, _ := q.repl.GetString("http.request.method")
-	return method == http.MethodConnect
+	upgrade, _ := q.repl.GetString("http.request.header.Upgrade")
+	return method == http.MethodConnect || upgrade != ""
 }
 
 // answer answers err without an error page.

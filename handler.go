@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -45,7 +46,11 @@ type request struct {
 	kind     requestKind
 	session  string
 	policies []session.Policy
+	reject   string // how handlers further in refuse unless they say
 	repl     *caddy.Replacer
+	// shown is whose placeholders resolve: those of the innermost handler
+	// that has asked for a credential.
+	shown *atomic.Pointer[request]
 
 	mu       sync.Mutex // guards the following: the access log reads them late
 	identity *auth.Identity
@@ -72,7 +77,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case err != nil:
 		proxy.Disarm(r)
 		return caddyhttp.Error(http.StatusInternalServerError, err)
-	case len(h.verifiers) == 0 && q.kind != kindPassed:
+	case len(h.verifiers) == 0:
 		return h.turnAway(w, r, q, auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
 	case wanted == proxy.KindTunnel:
 		return h.turnAway(w, r, q, &proxy.HandshakeError{
@@ -83,7 +88,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.HTTP == httpReject:
 		return h.turnAway(w, r, q, auth.Refuse(reasonUpgrade, "not a websocket handshake"))
 	}
-	return next.ServeHTTP(w, r)
+	return next.ServeHTTP(w, q.on(r))
+}
+
+// on returns r for the handlers further in, which find q in it.
+func (q *request) on(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
 }
 
 // turnAway refuses what no credential could help. Whatever there is of one is
@@ -111,7 +121,7 @@ func newRequest(r *http.Request, kind requestKind) (*request, error) {
 		return nil, errors.New("the request has no replacer")
 	}
 	q := &request{kind: kind, repl: repl}
-	q.addPlaceholders()
+	q.addPlaceholders(outerRequest(r))
 	return q, nil
 }
 
@@ -120,6 +130,14 @@ func newRequest(r *http.Request, kind requestKind) (*request, error) {
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// isSameOriginFetch tells whether a browser says that a page of the same origin
+// has sent r. It sends no Origin with a GET then, and no page can set this
+// header.
+func isSameOriginFetch(r *http.Request) bool {
+	site := r.Header["Sec-Fetch-Site"]
+	return len(r.Header["Origin"]) == 0 && len(site) == 1 && site[0] == "same-origin"
 }
 
 // authenticate lets r on if it may, as an identity's.
@@ -133,9 +151,9 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	q.mu.Lock()
 	q.identity, q.source = identity, found.Source
 	q.mu.Unlock()
-	q.policies = []session.Policy{h.policy}
+	q.policies, q.reject = []session.Policy{h.policy}, h.Reject
 	q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
-	inner := r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
+	inner := q.on(r)
 	if q.kind == kindHTTP {
 		return next.ServeHTTP(w, inner)
 	}
@@ -188,7 +206,8 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if takeErr != nil {
 		return nil, takeErr
 	}
-	if err := h.origins.Check(r, scheme(r), found.Ambient); err != nil {
+	ambient := found.Ambient && !(q.kind == kindHTTP && isSameOriginFetch(r))
+	if err := h.origins.Check(r, scheme(r), ambient); err != nil {
 		return nil, err
 	}
 	id, err = h.verify(r.Context(), found.Credential)
@@ -248,6 +267,9 @@ func isForeign(err error) bool {
 // tighten is ServeHTTP for a handler without verifiers, behind another one
 // that has authenticated the request as q.
 func (h *Handler) tighten(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request) error {
+	if q.kind == kindPassed {
+		return next.ServeHTTP(w, r) // let through by the outer one
+	}
 	err := h.origins.Check(r, scheme(r), false)
 	if err == nil {
 		err = h.meetsRules(q.identity)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/textproto"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -156,14 +157,16 @@ func isHandshakeHeader(canonical string) bool {
 	return canonical == "Upgrade" || canonical == "Connection" || strings.HasPrefix(canonical, "Sec-Websocket-")
 }
 
-// handshakeExpression looks for the words by which a CEL expression, or a
-// placeholder, can tell handshakes from other requests.
+// handshakeWords are what a CEL expression, or a placeholder, can tell
+// handshakes from other requests by: the matchers protocol and method, and
+// headers and placeholders of such names.
+var handshakeWords = regexp.MustCompile(`(?i)\b(?:protocol|method)\s*\(|` +
+	`\{(?:proto|method)\}|http\.request\.(?:proto|method)|` +
+	`header[^)}]*?(?:upgrade|connection|sec-websocket)`)
+
 func handshakeExpression(expression string) string {
-	lower := strings.ToLower(expression)
-	for _, word := range []string{"upgrade", "connection", "sec-websocket", "protocol(", "http.request.proto", "method"} {
-		if strings.Contains(lower, word) {
-			return "'" + word + "'"
-		}
+	if word := handshakeWords.FindString(expression); word != "" {
+		return "'" + word + "'"
 	}
 	return ""
 }

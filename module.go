@@ -70,7 +70,8 @@ type Handler struct {
 	// What the identity must be, all of it.
 	Require []Requirement `json:"require,omitempty"`
 
-	// What happens when the credential ends. Default: close
+	// What happens when the credential ends. Default: close; without
+	// verifiers, what the outer handler says
 	OnExpiry OnExpiry `json:"on_expiry,omitzero"`
 
 	// The longest a socket may live, whatever its credential says. Default: 0
@@ -84,7 +85,8 @@ type Handler struct {
 
 	// How a proper handshake is refused: `status` with an HTTP status, or
 	// `close` by accepting it and closing with a code and a reason, which a
-	// browser can read. Default: status
+	// browser can read. Default: status; without verifiers, what the outer
+	// handler says
 	Reject string `json:"reject,omitempty"`
 
 	// What happens to requests that are no WebSocket handshake: `pass` treats
@@ -103,7 +105,8 @@ type Handler struct {
 	policy    session.Policy
 
 	logger   *zap.Logger
-	filtered bool // a log of this config has the credential filter
+	filtered bool            // a log of this config has the credential filter
+	retired  <-chan struct{} // closed when the config is replaced
 	state    *handlerState
 }
 
@@ -141,6 +144,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.filtered = credentialFilterConfigured(ctx)
 	h.state = new(handlerState)
+	h.retired = ctx.Done()
 	if err := checkMatchers(ctx); err != nil {
 		return err
 	}
@@ -188,7 +192,7 @@ func (h *Handler) provisionRules() (err error) {
 		h.rules = append(h.rules, rule)
 	}
 	h.policy = session.Policy{
-		IgnoreExpiry: h.OnExpiry.Policy == expiryIgnore,
+		IgnoreExpiry: h.OnExpiry.Policy == expiryIgnore || h.OnExpiry.Policy == "" && len(h.VerifiersRaw) == 0,
 		Max:          time.Duration(h.MaxSession),
 		Jitter:       h.Jitter / 100,
 	}
@@ -197,7 +201,7 @@ func (h *Handler) provisionRules() (err error) {
 
 func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 	if len(h.VerifiersRaw) == 0 {
-		return h.checkNested(ctx)
+		return h.checkNested()
 	}
 	modules, err := ctx.LoadModule(h, "VerifiersRaw")
 	if err != nil {
@@ -216,14 +220,23 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 
 // checkNested judges a handler without verifiers: it can only tighten another
 // one, and what only that one decides would be without effect here.
-func (h *Handler) checkNested(caddy.Context) error {
+func (h *Handler) checkNested() error {
+	const outer = "websocket_auth has no verifier, so it can only tighten another one in front of it: "
+	closes := h.OnExpiry.Policy == expiryClose
 	switch {
 	case len(h.Sources) > 0:
-		return errors.New("websocket_auth has no verifier, but 'from': add one with verify, " +
-			"e.g. verify jwt <jwks_url>, or remove 'from'")
-	case len(h.Require) == 0 && len(h.Origins) == 0 && h.MaxSession == 0 && h.Name == "":
+		return errors.New(outer + "add one with verify, e.g. verify jwt <jwks_url>, or remove 'from'")
+	case len(h.Require) == 0 && len(h.Origins) == 0 && h.MaxSession == 0 && !closes:
 		return errors.New("websocket_auth has no verifier: add one with verify, " +
 			"e.g. verify jwt <jwks_url> { audience <aud> }")
+	case h.HTTP != "":
+		return errors.New(outer + "remove 'http', which is the other one's")
+	case h.InsecurePlaintext:
+		return errors.New(outer + "remove 'insecure_plaintext', which is the other one's")
+	case h.OnExpiry.Policy == expiryIgnore:
+		return errors.New(outer + "remove 'on_expiry ignore', which would loosen it")
+	case h.Jitter > 0 && h.MaxSession == 0 && !closes:
+		return errors.New(outer + "remove 'jitter', or add the 'max_session' or 'on_expiry close' that it is for")
 	}
 	return nil
 }

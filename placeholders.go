@@ -2,6 +2,7 @@ package websocketauth
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
@@ -17,8 +18,16 @@ const (
 // addPlaceholders makes r's placeholders resolve, whatever becomes of it: an
 // unknown placeholder would be sent to the application as it stands, and an
 // unset header would be the client's own.
-func (q *request) addPlaceholders() {
-	q.repl.Map(q.resolve)
+func (q *request) addPlaceholders(outer *request) {
+	if outer != nil {
+		q.shown = outer.shown
+	} else {
+		q.shown = new(atomic.Pointer[request])
+		q.repl.Map(q.resolve)
+	}
+	if outer == nil || q.kind != kindPassed {
+		q.shown.Store(q)
+	}
 	if _, known := q.repl.Get(placeholderUser); !known || q.kind != kindPassed {
 		q.repl.Set(placeholderUser, "")
 	}
@@ -31,6 +40,7 @@ func (q *request) resolve(key string) (any, bool) {
 	if !ok {
 		return nil, false
 	}
+	q = q.shown.Load()
 	q.mu.Lock()
 	id, reason := q.identity, q.reason
 	q.mu.Unlock()

@@ -26,11 +26,20 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, q *request, ans
 	q.reason = reason
 	q.mu.Unlock()
 	h.logRefusal(r, q, reason, err)
-	if h.Reject == rejectClose && h.refuseByClose(w, r, q, answer, reason) {
+	if h.rejectsByClose(q) && h.refuseByClose(w, r, q, answer, reason) {
 		return nil
 	}
 	proxy.Disarm(r)
 	return refuseStatus(w.Header(), r, reason, err)
+}
+
+// rejectsByClose tells how h refuses: a handler without verifiers as the outer
+// one, unless it says.
+func (h *Handler) rejectsByClose(q *request) bool {
+	if h.Reject == "" && len(h.verifiers) == 0 {
+		return q.reject == rejectClose
+	}
+	return h.Reject == rejectClose
 }
 
 // refuseByClose accepts the handshake and closes the socket, and reports

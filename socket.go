@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
@@ -43,6 +44,7 @@ type socket struct {
 	session  session.Session
 	request  *request
 	logger   *zap.Logger
+	retired  <-chan struct{}
 	clientIP string
 
 	mu     sync.Mutex // guards the following
@@ -56,11 +58,13 @@ type socket struct {
 func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request, answer string) error {
 	h.warnCloseDelay(r)
 	s := &socket{
-		request: q, logger: h.logger, clientIP: clientIP(r),
+		request: q, logger: h.logger, retired: h.retired, clientIP: clientIP(r),
 		session: session.Session{ID: q.session, Site: h.site(r), Opened: time.Now()},
 	}
 	s.session.Close = func() { s.end(endStopped) }
-	sockets.Add(&s.session)
+	if !sockets.Add(&s.session) {
+		return h.refuse(w, r, q, answer, &auth.OutageError{Err: errors.New("this server is stopping")})
+	}
 	defer sockets.Remove(&s.session)
 	defer liftReadTimeout(r)()
 
@@ -177,12 +181,23 @@ func (s *socket) closed(r *http.Request, end proxy.End) {
 		extra.Set(zap.String("websocket_source", s.request.source))
 		extra.Set(zap.String("websocket_end", string(end.Cause)))
 	}
-	if c := s.logger.Check(zapcore.InfoLevel, "socket closed"); c != nil {
+	if c := s.log().Check(zapcore.InfoLevel, "socket closed"); c != nil {
 		c.Write(append(s.fields(),
 			zap.String("cause", string(end.Cause)),
 			zap.Uint16("code", uint16(end.Code)),
 			zap.Duration("duration", time.Since(s.session.Opened)),
 		)...)
+	}
+}
+
+// log returns the logger of the configuration under which the socket was
+// opened or, when that is gone and its log may be closed, of the process.
+func (s *socket) log() *zap.Logger {
+	select {
+	case <-s.retired:
+		return caddy.Log().Named("http.handlers.websocket_auth")
+	default:
+		return s.logger
 	}
 }
 

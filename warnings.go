@@ -2,7 +2,10 @@ package websocketauth
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -12,12 +15,21 @@ import (
 // warnUnfiltered says once that credentials are in the log, the first time
 // that one travels where Caddy's log would print it.
 func (h *Handler) warnUnfiltered(found auth.Found) {
-	if h.filtered || found.Source != sourceQuery && found.Source != sourceSubprotocol {
+	if h.filtered || found.Source == "" || found.Source == sourceCookie ||
+		found.Source == sourceHeader && !h.hasNamedHeader() {
 		return
 	}
 	h.state.warnFilter.Do(func() {
 		h.logger.Warn("credentials travel where Caddy's logs print them, and no log has the websocket_credential " +
 			"filter: add it to the site's log and to the default one, see docs/logs.md")
+	})
+}
+
+// hasNamedHeader tells whether credentials are looked for in a header that
+// Caddy's log does not redact by itself.
+func (h *Handler) hasNamedHeader() bool {
+	return slices.ContainsFunc(h.Sources, func(s Source) bool {
+		return s.Source == sourceHeader && len(s.Names) > 0 && !strings.EqualFold(s.Names[0], "Authorization")
 	})
 }
 
@@ -29,7 +41,10 @@ func (h *Handler) warnCloseDelay(r *http.Request) {
 		if !ok {
 			return
 		}
-		walk := proxyWalk{from: h, request: r}
+		// Matchers write what they find into the request's placeholders and
+		// variables, so they get a request of their own.
+		own := caddyhttp.PrepareRequest(r.Clone(r.Context()), caddy.NewReplacer(), nil, server)
+		walk := proxyWalk{from: h, request: own}
 		walk.routes(server.Routes)
 		if walk.found {
 			h.logger.Warn("reverse_proxy ends all WebSockets when the configuration is reloaded: " +

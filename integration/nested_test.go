@@ -143,9 +143,107 @@ func TestNested(t *testing.T) {
 	})
 	t.Run("plain request", func(t *testing.T) {
 		t.Parallel()
-		resp, body := request(t, http.MethodGet, "http://"+p.site2+"/alone/3", nil)
+		// The outer one lets it through; with nobody outside nobody does.
+		resp, body := request(t, http.MethodGet, "http://"+p.site+"/admin/4", nil)
 		if resp.StatusCode != http.StatusOK || body != "backend" {
 			t.Errorf("answered %s %q, want what http pass says", resp.Status, body)
+		}
+		resp, body = request(t, http.MethodGet, "http://"+p.site2+"/alone/3", nil)
+		if resp.StatusCode != http.StatusUnauthorized || body != "missing_credential" {
+			t.Errorf("with nobody outside: answered %s %q", resp.Status, body)
+		}
+	})
+}
+
+const nestedOrderConfig = `
+http://{$SITE} {
+	# Caddy sorts the longer path to the front, whatever is written.
+	websocket_auth {
+		verify jwt {$JWKS} {
+			audience chat
+		}
+		http authenticate
+	}
+	websocket_auth /admin/* {
+		require claim role admin
+	}
+	reverse_proxy {$BACKEND}
+	handle_errors {
+		respond "{http.websocket_auth.error}"
+	}
+}
+http://{$SITE2} {
+	route {
+		websocket_auth {
+			verify jwt {$JWKS} {
+				audience chat
+			}
+			from header
+			on_expiry ignore
+			reject close
+		}
+		websocket_auth /admin/* {
+			require claim role admin
+		}
+		websocket_auth /own/* {
+			verify jwt {$JWKS} {
+				audience own
+			}
+			from query
+		}
+		reverse_proxy {$BACKEND} {
+			header_up X-User {http.auth.user.id}
+			header_up X-Subject {http.websocket_auth.subject}
+			header_up X-Source {http.websocket_auth.source}
+		}
+	}
+}`
+
+// A nested handler that comes first must not let anybody through whom it
+// would have refused behind the outer one.
+func TestAttackNestedInFront(t *testing.T) {
+	t.Parallel()
+	i, b := newIssuer(t), newBackend(t)
+	p := startCaddy(t, nestedOrderConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	header := http.Header{"Authorization": {"Bearer " + i.token()}}
+	resp, body := request(t, http.MethodGet, "http://"+p.site+"/admin/1", header)
+	if resp.StatusCode != http.StatusUnauthorized || body != "missing_credential" {
+		t.Errorf("answered %s %q", resp.Status, body)
+	}
+	refused(t, p.site, bearer("/admin/2", i.token()), http.StatusUnauthorized)
+	if b.received("/admin/") {
+		t.Error("it has reached the application")
+	}
+}
+
+// What the inner handler does not say, the outer one decides.
+func TestNestedTakesOverFromOuter(t *testing.T) {
+	t.Parallel()
+	i, b := newIssuer(t), newBackend(t)
+	p := startCaddy(t, nestedOrderConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	t.Run("reject close", func(t *testing.T) {
+		t.Parallel()
+		conn, _ := mustDial(t, p.site2, bearer("/admin/1", i.token()))
+		if got := closeOf(t, conn); got.Code != 3003 {
+			t.Errorf("closed with %d %q, want 3003", got.Code, got.Text)
+		}
+	})
+	t.Run("on_expiry ignore", func(t *testing.T) {
+		t.Parallel()
+		exp := time.Now().Add(2 * time.Second)
+		conn, _ := mustDial(t, p.site2, bearer("/admin/2", i.token(map[string]any{"role": "admin", "exp": exp.Unix()})))
+		for time.Now().Before(exp.Add(time.Second)) {
+			mustEcho(t, conn, "still here")
+		}
+	})
+	t.Run("placeholders are the inner one's", func(t *testing.T) {
+		t.Parallel()
+		h := bearer("/own/1?access_token="+i.token(map[string]any{"aud": "own", "sub": "bob"}), i.token())
+		conn, _ := mustDial(t, p.site2, h)
+		mustEcho(t, conn, "hello")
+		got := b.wait(t, "/own/1").header
+		if got.Get("X-User") != "bob" || got.Get("X-Subject") != "bob" || got.Get("X-Source") != "query" {
+			t.Errorf("the application was told %q, %q, %q", got.Get("X-User"), got.Get("X-Subject"), got.Get("X-Source"))
 		}
 	})
 }

@@ -100,6 +100,35 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
+const pollingConfig = `
+http://{$SITE} {
+	websocket_auth {
+		verify jwt {$JWKS} {
+			audience chat
+		}
+		from cookie session
+		http authenticate
+	}
+	reverse_proxy {$BACKEND}
+}`
+
+// TestPollingWithCookie: browsers send no Origin with a GET to their page's own
+// site, but say where the page is from. A handshake needs an Origin whatever
+// that says.
+func TestPollingWithCookie(t *testing.T) {
+	t.Parallel()
+	i, b := newIssuer(t), newBackend(t)
+	p := startCaddy(t, pollingConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	cookie := "session=" + i.token()
+	for site, status := range map[string]int{"same-origin": 200, "same-site": 403, "cross-site": 403, "none": 403} {
+		resp, _ := request(t, http.MethodGet, "http://"+p.site+"/", http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {site}})
+		if resp.StatusCode != status {
+			t.Errorf("%s: answered %s, want %d", site, resp.Status, status)
+		}
+	}
+	refused(t, p.site, handshake{path: "/", header: http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {"same-origin"}}}, 403)
+}
+
 // request makes an ordinary request and returns the answer with its body.
 func request(t *testing.T, method, url string, header http.Header) (*http.Response, string) {
 	t.Helper()

@@ -32,6 +32,13 @@ var badConfigs = []struct {
 }{
 	{"no verifier", "http://127.0.0.1:8080 {\n\twebsocket_auth\n}\n", []string{"no verifier", "add one with verify"}},
 	{"no verifier, but sources", directive("from query"), []string{"no verifier", "'from'", "verify jwt <jwks_url>"}},
+	{"no verifier, but http", directive("require scope a\n\t\thttp authenticate"), []string{"no verifier", "'http'"}},
+	{
+		"no verifier, but insecure_plaintext", directive("require scope a\n\t\tinsecure_plaintext"),
+		[]string{"no verifier", "'insecure_plaintext'"},
+	},
+	{"no verifier, but ignore", directive("require scope a\n\t\ton_expiry ignore"), []string{"no verifier", "on_expiry ignore"}},
+	{"no verifier, but jitter", directive("require scope a\n\t\tjitter 5"), []string{"no verifier", "'jitter'", "max_session"}},
 	{
 		"neither audience nor issuer", "http://127.0.0.1:8080 {\n\twebsocket_auth https://id.example.com/keys\n}\n",
 		[]string{"neither audience nor issuer", "add audience <aud>", "insecure_any_audience"},
@@ -86,10 +93,10 @@ var badConfigs = []struct {
 	{"matcher on not Upgrade", behind("@ws not header Upgrade h2c"), []string{"header Upgrade", "way around"}},
 	{
 		"matcher on Upgrade in an expression", behind("@ws `{http.request.header.Upgrade} == 'websocket'`"),
-		[]string{"upgrade", "way around"},
+		[]string{"Upgrade", "way around"},
 	},
-	{"matcher on Upgrade as a variable", behind("@ws vars {header.Upgrade} websocket"), []string{"upgrade", "way around"}},
-	{"matcher on Upgrade as a variable by pattern", behind("@ws vars_regexp {header.Connection} (?i)upgrade"), []string{"connection", "way around"}},
+	{"matcher on Upgrade as a variable", behind("@ws vars {header.Upgrade} websocket"), []string{"Upgrade", "way around"}},
+	{"matcher on Upgrade as a variable by pattern", behind("@ws vars_regexp {header.Connection} (?i)upgrade"), []string{"Connection", "way around"}},
 	{
 		"matcher on Upgrade around it",
 		"http://127.0.0.1:8080 {\n\t@ws header Upgrade websocket\n\thandle @ws {\n\t\twebsocket_auth https://id.example.com/keys chat\n\t}\n}\n",

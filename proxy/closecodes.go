@@ -21,8 +21,6 @@ const (
 	CloseProtocolError CloseCode = websocket.CloseProtocolError
 	// CloseInternalError: an error of ours. Retry.
 	CloseInternalError CloseCode = websocket.CloseInternalServerErr
-	// CloseServiceRestart: the configuration is replaced. Retry.
-	CloseServiceRestart CloseCode = websocket.CloseServiceRestart
 	// CloseTryAgainLater: nobody can tell now, or too much at once. Retry.
 	CloseTryAgainLater CloseCode = websocket.CloseTryAgainLater
 	// CloseBadGateway: the application behind broke the protocol. Retry. Named
@@ -33,8 +31,6 @@ const (
 	CloseUnauthorized CloseCode = 3000
 	// CloseForbidden: a rule refuses. Final. IANA registry, like HTTP 403.
 	CloseForbidden CloseCode = 3003
-	// CloseTimeout: nothing came in time. Retry. IANA registry, like HTTP 408.
-	CloseTimeout CloseCode = 3008
 )
 
 // maxCloseReason is what a control frame leaves for the reason, in bytes:

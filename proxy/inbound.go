@@ -39,11 +39,7 @@ func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 	for {
 		p, err := g.next(math.MaxInt)
 		if len(p) > 0 {
-			in.busy = true
-			in.mu.Unlock()
-			n, werr := w.Write(p)
-			in.mu.Lock()
-			in.busy = false
+			n, werr := in.writeTo(w, p)
 			total += int64(n)
 			if werr != nil {
 				g.upstreamGone.Store(true)
@@ -57,6 +53,18 @@ func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 			return total, err
 		}
 	}
+}
+
+// writeTo writes without the lock, so that the client can be read meanwhile. A
+// panic of w finds the lock as it was.
+func (in *inbound) writeTo(w io.Writer, p []byte) (int, error) {
+	in.busy = true
+	in.mu.Unlock()
+	defer func() {
+		in.mu.Lock()
+		in.busy = false
+	}()
+	return w.Write(p)
 }
 
 // Read is for handlers that do not copy with WriteTo. No more is judged at a
@@ -84,9 +92,10 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 }
 
 // next returns bytes that may go to the application, valid until the next
-// call: at most limit of them, unless what was kept back comes with them. While the socket is open it blocks for the client's; once it is being
-// ended, it returns the rest of a frame that has begun, then our close frame,
-// then waits for both sides to be done and returns errEnded.
+// call: at most limit of them, unless what was kept back comes with them.
+// While the socket is open it blocks for the client's; once it is being ended,
+// it returns the rest of a frame that has begun, then our close frame, then
+// waits for both sides to be done and returns errEnded.
 func (g *Gate) next(limit int) ([]byte, error) {
 	in := &g.in
 	in.calls++

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -104,6 +105,15 @@ func (c *rawAnswer) fail(err error) error {
 	c.t.fail(err)
 	c.settle()
 	return err
+}
+
+// await waits until there is a gate or never will be.
+func (c *rawAnswer) await(ctx context.Context) {
+	select {
+	case <-c.settled:
+	case <-ctx.Done(): // the client is gone
+		_ = c.Close()
+	}
 }
 
 func (c *rawAnswer) settle() { c.once.Do(func() { close(c.settled) }) }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -138,4 +139,50 @@ func TestRawAnswerIsJudged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A handler that hijacks and does nothing more holds the client's connection
+// only for as long as the client does.
+func TestHandlerThatHijacksAndForgets(t *testing.T) {
+	url, finished := serveTunnel(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		if _, _, err := w.(http.Hijacker).Hijack(); err != nil {
+			t.Errorf("Hijack: %v", err)
+		}
+	})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "ws://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	conn.Close()
+	if f := wait(t, finished); f.err == nil || f.opened {
+		t.Errorf("finished with %+v", f)
+	}
+}
+
+type panickingWriter struct{}
+
+func (panickingWriter) Write([]byte) (int, error) { panic("of the handler's own") }
+
+// A panic of what WriteTo writes to is the handler's, and may be recovered.
+func TestWriteToSurvivesPanic(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	g := newGate(near, nil, false, func() {})
+	go func() { _, _ = far.Write([]byte{0x81, 0x80, 0, 0, 0, 0}) }()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is lost")
+			}
+		}()
+		_, _ = g.WriteTo(panickingWriter{})
+	}()
+	if !g.in.mu.TryLock() {
+		t.Fatal("the lock is still held")
+	}
+	g.in.mu.Unlock()
+	_ = g.Close()
+	g.finish()
 }

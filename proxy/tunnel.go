@@ -256,7 +256,7 @@ func (t *Tunnel) connection() (conn net.Conn, early []byte, err error) {
 func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 	defer t.cancel()
 	if t.raw != nil {
-		<-t.raw.settled // the connection may outlive the handler
+		t.raw.await(t.client.Context()) // the connection may outlive the handler
 	}
 	switch {
 	case t.gate != nil:

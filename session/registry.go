@@ -23,20 +23,26 @@ type Session struct {
 // Registry is the live sockets of a process. The zero value is ready for use;
 // its methods are safe for concurrent use.
 type Registry struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the following
 	sessions map[*Session]struct{}
+	draining bool
 }
 
 // Add registers s. It must be called before the client is told that its
-// socket is open.
-func (r *Registry) Add(s *Session) {
+// socket is open. It returns false, and does nothing, once Drain was called:
+// a socket that is opened then would not be closed.
+func (r *Registry) Add(s *Session) bool {
 	s.ended = make(chan struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.draining {
+		return false
+	}
 	if r.sessions == nil {
 		r.sessions = make(map[*Session]struct{})
 	}
 	r.sessions[s] = struct{}{}
+	return true
 }
 
 // Remove takes s out, whose socket has ended.
@@ -61,10 +67,11 @@ const perSession = time.Millisecond
 
 // Drain closes all sockets, spread evenly over at most spread, and returns
 // when they have ended, or when wait is over. It returns how many have not.
+// No socket can be added from then on.
 func (r *Registry) Drain(spread, wait time.Duration) (left int) {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
-	sessions := r.all()
+	sessions := r.drainable()
 	start := time.Now()
 	step := perSession
 	if n := time.Duration(len(sessions)); n > 0 {
@@ -87,9 +94,11 @@ func (r *Registry) Drain(spread, wait time.Duration) (left int) {
 	return r.Len()
 }
 
-func (r *Registry) all() []*Session {
+// drainable lets nothing more in and returns all that is there.
+func (r *Registry) drainable() []*Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.draining = true
 	sessions := make([]*Session, 0, len(r.sessions))
 	for s := range r.sessions {
 		sessions = append(sessions, s)

@@ -157,6 +157,24 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// Clients that come back while the server stops must not get a socket that
+// nobody closes.
+func TestNothingIsAddedWhileDraining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Registry
+		s := &Session{Close: func() {}}
+		if !r.Add(s) {
+			t.Fatal("not added")
+		}
+		go r.Drain(3*time.Second, 4500*time.Millisecond)
+		time.Sleep(time.Second)
+		if r.Add(&Session{Close: func() {}}) || r.Len() != 1 {
+			t.Error("added while draining")
+		}
+		r.Remove(s)
+	})
+}
+
 // One that hangs is not waited for without end, and few are not kept waiting.
 func TestDrainIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
