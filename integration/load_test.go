@@ -168,7 +168,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			const n = 20
-			s := startSite(t, siteOptions{})
+			s := startSite(t, siteOptions{globals: "grace_period 5s"})
 			before := s.footprint(t, version)
 			exp := time.Now().Add(4 * time.Second).Truncate(time.Second)
 			lag := measureLag(t)
@@ -194,7 +194,7 @@ func TestExpiryInsideHugeMessage(t *testing.T) {
 	for _, version := range []string{h1, h2, h3} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, siteOptions{})
+			s := startSite(t, siteOptions{globals: "grace_period 5s"})
 			before := s.footprint(t, version)
 			exp := time.Now().Add(3 * time.Second).Truncate(time.Second)
 			lag := measureLag(t)
