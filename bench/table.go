@@ -27,7 +27,7 @@ func (u unit) format(v float64) string {
 type row struct {
 	name string
 	unit unit
-	// goal is the largest ratio that design.md hopes for.
+	// goal is the largest ratio that is aimed at.
 	goal    float64
 	samples []sample
 }

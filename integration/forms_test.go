@@ -10,7 +10,7 @@ import (
 )
 
 // formCase is one way in which browser clients put a token in the
-// subprotocols, design.md "Subprotocol forms".
+// subprotocols: docs/sources.md.
 type formCase struct {
 	name   string
 	offer  func(token string) []string

@@ -63,7 +63,7 @@ http://{$SITE} {
 }`
 
 // With reject close a browser learns why: the refusals of a proper handshake
-// are close codes, design.md's table, with a word as their reason.
+// are close codes, docs/refusals.md, with a word as their reason.
 func TestRejectClose(t *testing.T) {
 	t.Parallel()
 	i, down, b := newIssuer(t), newIssuer(t), newBackend(t)
