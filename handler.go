@@ -68,7 +68,8 @@ func outerRequest(r *http.Request) *request {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if outer := outerRequest(r); len(h.verifiers) == 0 && outer != nil {
+	outer := outerRequest(r)
+	if len(h.verifiers) == 0 && outer != nil {
 		return h.tighten(w, r, next, outer)
 	}
 	wanted := proxy.Classify(r)
@@ -87,6 +88,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.disarm(w, r, q, h.authenticate(w, r, next, q))
 	case h.HTTP == httpReject:
 		return h.turnAway(w, r, q, auth.Refuse(reasonUpgrade, "not a websocket handshake"))
+	case outer != nil:
+		return next.ServeHTTP(w, r) // what the outer one knows counts on
 	}
 	return next.ServeHTTP(w, q.on(r))
 }

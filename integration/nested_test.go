@@ -216,6 +216,53 @@ func TestAttackNestedInFront(t *testing.T) {
 	}
 }
 
+const nestedPassConfig = `
+http://{$SITE} {
+	route {
+		websocket_auth {
+			verify jwt {$JWKS} {
+				audience chat
+			}
+			http authenticate
+		}
+		websocket_auth {
+			verify jwt {$JWKS} {
+				audience own
+			}
+			from query
+		}
+		websocket_auth {
+			require claim role admin
+		}
+		reverse_proxy {$BACKEND}
+	}
+	handle_errors {
+		respond "{http.websocket_auth.error}"
+	}
+}`
+
+// A handler in between that lets plain requests pass does not hide from the
+// innermost one that the outermost has authenticated them.
+func TestAttackNestedBehindPass(t *testing.T) {
+	t.Parallel()
+	i, b := newIssuer(t), newBackend(t)
+	p := startCaddy(t, nestedPassConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	for _, tc := range []struct {
+		token  string
+		status int
+		body   string
+	}{
+		{i.token(), http.StatusForbidden, "claim_not_allowed"},
+		{i.token(map[string]any{"role": "admin"}), http.StatusOK, "backend"},
+	} {
+		header := http.Header{"Authorization": {"Bearer " + tc.token}}
+		resp, body := request(t, http.MethodGet, "http://"+p.site+"/", header)
+		if resp.StatusCode != tc.status || body != tc.body {
+			t.Errorf("answered %s %q, want %d %q", resp.Status, body, tc.status, tc.body)
+		}
+	}
+}
+
 // What the inner handler does not say, the outer one decides.
 func TestNestedTakesOverFromOuter(t *testing.T) {
 	t.Parallel()
