@@ -1,11 +1,26 @@
 package session
 
 import (
+	"cmp"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
 
-// Session is one live socket.
+// Identity is whom a socket belongs to, as far as it can be looked for.
+type Identity struct {
+	// Issuer is the iss claim; empty is a value like any other.
+	Issuer string
+	// Subject, TokenID and SessionID are sub, jti and sid; empty if there is
+	// none.
+	Subject, TokenID, SessionID string
+	// IssuedAt is the iat claim; zero if there is none.
+	IssuedAt time.Time
+}
+
+// Session is one live socket. What is exported is not to be changed once it
+// has been added.
 type Session struct {
 	// ID is ours, and cannot be guessed.
 	ID string
@@ -16,21 +31,79 @@ type Session struct {
 	// Close ends the socket because this server stops. It may be called more
 	// than once and does not wait.
 	Close func()
+	// Socket is the socket itself, for whoever has added it.
+	Socket any
 
 	ended chan struct{}
+	order uint64 // of adding
+
+	// Of the registry's, guarded by its lock.
+	identity           Identity
+	joined             uint64 // order of becoming the subject's; zero before
+	bySubject, byToken link
+	bySession, inOrder link
+	inSubject, inToken bool
+	inSession, inAll   bool
+}
+
+// link chains the sessions of one value of an index.
+type link struct{ prev, next *Session }
+
+// value is what an index is looked up by: a value of an issuer's.
+type value struct{ issuer, text string }
+
+// index finds sessions by a value.
+type index struct {
+	first map[value]*Session
+	link  func(*Session) *link
+}
+
+func (x *index) add(v value, s *Session) {
+	if x.first == nil {
+		x.first = make(map[value]*Session)
+	}
+	first := x.first[v]
+	*x.link(s) = link{next: first}
+	if first != nil {
+		x.link(first).prev = s
+	}
+	x.first[v] = s
+}
+
+func (x *index) remove(v value, s *Session) {
+	l := x.link(s)
+	switch {
+	case l.prev != nil:
+		x.link(l.prev).next = l.next
+	case l.next != nil:
+		x.first[v] = l.next
+	default:
+		delete(x.first, v)
+	}
+	if l.next != nil {
+		x.link(l.next).prev = l.prev
+	}
+	*l = link{}
 }
 
 // Registry is the live sockets of a process. The zero value is ready for use;
 // its methods are safe for concurrent use.
 type Registry struct {
-	mu       sync.Mutex // guards the following
-	sessions map[*Session]struct{}
+	mu       sync.Mutex          // guards the following
+	sessions map[string]*Session // by id
+	subjects index
+	tokens   index
+	sids     index
+	first    *Session // in the order of adding
+	last     *Session
+	added    uint64
+	joined   uint64
 	draining bool
 }
 
-// Add registers s. It must be called before the client is told that its
-// socket is open. It returns false, and does nothing, once Drain was called:
-// a socket that is opened then would not be closed.
+// Add registers s, of which nobody is known yet. It must be called before the
+// client is told that its socket is open. It returns false, and does nothing,
+// once Drain was called: a socket that is opened then would not be closed.
 func (r *Registry) Add(s *Session) bool {
 	s.ended = make(chan struct{})
 	r.mu.Lock()
@@ -39,20 +112,99 @@ func (r *Registry) Add(s *Session) bool {
 		return false
 	}
 	if r.sessions == nil {
-		r.sessions = make(map[*Session]struct{})
+		r.sessions = make(map[string]*Session)
+		r.subjects.link = func(s *Session) *link { return &s.bySubject }
+		r.tokens.link = func(s *Session) *link { return &s.byToken }
+		r.sids.link = func(s *Session) *link { return &s.bySession }
 	}
-	r.sessions[s] = struct{}{}
+	r.sessions[s.ID] = s
+	r.added++
+	s.order, s.inAll = r.added, true
+	s.inOrder = link{prev: r.last}
+	if r.last != nil {
+		r.last.inOrder.next = s
+	} else {
+		r.first = s
+	}
+	r.last = s
 	return true
+}
+
+// Identify says whom s belongs to, from a login or a renewal on. It does
+// nothing for a session that is not registered.
+func (r *Registry) Identify(s *Session, id Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !s.inAll {
+		return
+	}
+	r.forgetLocked(s)
+	if s.joined == 0 || s.identity.Issuer != id.Issuer || s.identity.Subject != id.Subject {
+		r.joined++
+		s.joined = r.joined
+	}
+	s.identity = id
+	if s.inSubject = id.Subject != ""; s.inSubject {
+		r.subjects.add(value{id.Issuer, id.Subject}, s)
+	}
+	if s.inToken = id.TokenID != ""; s.inToken {
+		r.tokens.add(value{id.Issuer, id.TokenID}, s)
+	}
+	if s.inSession = id.SessionID != ""; s.inSession {
+		r.sids.add(value{id.Issuer, id.SessionID}, s)
+	}
+}
+
+// IdentityOf returns whom s belongs to.
+func (r *Registry) IdentityOf(s *Session) Identity {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s.identity
+}
+
+// forgetLocked takes s out of the indexes.
+func (r *Registry) forgetLocked(s *Session) {
+	id := s.identity
+	if s.inSubject {
+		r.subjects.remove(value{id.Issuer, id.Subject}, s)
+	}
+	if s.inToken {
+		r.tokens.remove(value{id.Issuer, id.TokenID}, s)
+	}
+	if s.inSession {
+		r.sids.remove(value{id.Issuer, id.SessionID}, s)
+	}
+	s.inSubject, s.inToken, s.inSession = false, false, false
 }
 
 // Remove takes s out, whose socket has ended.
 func (r *Registry) Remove(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.sessions[s]; ok {
-		delete(r.sessions, s)
-		close(s.ended)
+	if !s.inAll {
+		return
 	}
+	r.forgetLocked(s)
+	delete(r.sessions, s.ID)
+	if s.inOrder.prev != nil {
+		s.inOrder.prev.inOrder.next = s.inOrder.next
+	} else {
+		r.first = s.inOrder.next
+	}
+	if s.inOrder.next != nil {
+		s.inOrder.next.inOrder.prev = s.inOrder.prev
+	} else {
+		r.last = s.inOrder.prev
+	}
+	s.inOrder, s.inAll = link{}, false
+	close(s.ended)
+}
+
+// Get returns the session with this id, or nil.
+func (r *Registry) Get(id string) *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[id]
 }
 
 // Len returns how many sockets live.
@@ -60,6 +212,97 @@ func (r *Registry) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.sessions)
+}
+
+// Filter says which sessions are meant: those for which all holds that is set.
+type Filter struct {
+	// Issuer counts, also if it is empty, where OfIssuer is set.
+	Issuer   string
+	OfIssuer bool
+	// The others count where they are not empty.
+	Subject, TokenID, SessionID, Site string
+}
+
+// IsZero tells whether f means all sessions.
+func (f Filter) IsZero() bool { return f == Filter{} }
+
+func (f Filter) matches(s *Session) bool {
+	id := &s.identity
+	return (!f.OfIssuer || f.Issuer == id.Issuer) &&
+		(f.Subject == "" || f.Subject == id.Subject) &&
+		(f.TokenID == "" || f.TokenID == id.TokenID) &&
+		(f.SessionID == "" || f.SessionID == id.SessionID) &&
+		(f.Site == "" || f.Site == s.Site)
+}
+
+// Find returns the sessions that f means, in the order of their opening. With
+// an issuer and a subject, jti or sid it looks at those alone.
+func (r *Registry) Find(f Filter) []*Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.findLocked(f)
+	slices.SortFunc(found, func(a, b *Session) int { return cmp.Compare(a.order, b.order) })
+	return found
+}
+
+// Before returns the sessions of the same site and subject that became the
+// subject's before s did, in that order: who opens a socket and logs in later
+// comes after those that have logged in meanwhile.
+func (r *Registry) Before(s *Session) []*Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id := s.identity
+	found := r.findLocked(Filter{Issuer: id.Issuer, OfIssuer: true, Subject: id.Subject, Site: s.Site})
+	found = slices.DeleteFunc(found, func(other *Session) bool { return other.joined >= s.joined })
+	slices.SortFunc(found, func(a, b *Session) int { return cmp.Compare(a.joined, b.joined) })
+	return found
+}
+
+func (r *Registry) findLocked(f Filter) (found []*Session) {
+	s, next := r.first, func(s *Session) *Session { return s.inOrder.next }
+	if f.OfIssuer {
+		for _, way := range []struct {
+			text string
+			in   *index
+		}{{f.TokenID, &r.tokens}, {f.SessionID, &r.sids}, {f.Subject, &r.subjects}} {
+			if way.text != "" {
+				s = way.in.first[value{f.Issuer, way.text}]
+				next = func(s *Session) *Session { return way.in.link(s).next }
+				break
+			}
+		}
+	}
+	for ; s != nil; s = next(s) {
+		if f.matches(s) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// Page returns at most limit of the sessions that f means, from the place
+// after on: the next of the page before, or empty for the first. total is how
+// many f means in all; next is empty on the last page. A place that cannot be
+// one is the end.
+func (r *Registry) Page(f Filter, after string, limit int) (page []*Session, total int, next string) {
+	from, err := strconv.ParseUint(after, 36, 64)
+	if after != "" && err != nil {
+		from = ^uint64(0)
+	}
+	all := r.Find(f)
+	total = len(all)
+	start, _ := slices.BinarySearchFunc(all, from, func(s *Session, order uint64) int {
+		if s.order <= order {
+			return -1
+		}
+		return 1
+	})
+	page = all[start:]
+	if len(page) > limit {
+		page = page[:limit]
+		next = strconv.FormatUint(page[limit-1].order, 36)
+	}
+	return page, total, next
 }
 
 // perSession is how far apart Drain closes sockets at the most.
@@ -99,9 +342,5 @@ func (r *Registry) drainable() []*Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.draining = true
-	sessions := make([]*Session, 0, len(r.sessions))
-	for s := range r.sessions {
-		sessions = append(sessions, s)
-	}
-	return sessions
+	return r.findLocked(Filter{})
 }

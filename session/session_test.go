@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -137,8 +138,8 @@ func TestDrain(t *testing.T) {
 		start := time.Now()
 		var last time.Duration
 		const n = 6000
-		for range n {
-			s := &Session{}
+		for i := range n {
+			s := &Session{ID: strconv.Itoa(i)}
 			s.Close = func() {
 				last = time.Since(start)
 				go func() {
@@ -179,8 +180,8 @@ func TestNothingIsAddedWhileDraining(t *testing.T) {
 func TestDrainIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Registry
-		r.Add(&Session{Close: func() {}})
-		s := &Session{}
+		r.Add(&Session{ID: "hangs", Close: func() {}})
+		s := &Session{ID: "ends"}
 		s.Close = func() { r.Remove(s) }
 		r.Add(s)
 		start := time.Now()
