@@ -15,10 +15,18 @@ type CloseCode uint16
 const (
 	// CloseNone stands for no close frame at all. It is never sent.
 	CloseNone CloseCode = 0
+	// CloseNormal: all is done. Only the dialects send it on their own.
+	CloseNormal CloseCode = websocket.CloseNormalClosure
 	// CloseGoingAway: this server stops. Retry.
 	CloseGoingAway CloseCode = websocket.CloseGoingAway
 	// CloseProtocolError: frames that RFC 6455 forbids. Final.
 	CloseProtocolError CloseCode = websocket.CloseProtocolError
+	// CloseInvalidPayload: a text message that is no UTF-8. Final.
+	CloseInvalidPayload CloseCode = websocket.CloseInvalidFramePayloadData
+	// ClosePolicyViolation: a message that is not allowed. Final.
+	ClosePolicyViolation CloseCode = websocket.ClosePolicyViolation
+	// CloseMessageTooBig: a message that is too long to be read. Final.
+	CloseMessageTooBig CloseCode = websocket.CloseMessageTooBig
 	// CloseInternalError: an error of ours. Retry.
 	CloseInternalError CloseCode = websocket.CloseInternalServerErr
 	// CloseTryAgainLater: nobody can tell now, or too much at once. Retry.
@@ -31,6 +39,9 @@ const (
 	CloseUnauthorized CloseCode = 3000
 	// CloseForbidden: a rule refuses. Final. IANA registry, like HTTP 403.
 	CloseForbidden CloseCode = 3003
+	// CloseTimeout: no login, or no renewal, in time. Retry. IANA registry,
+	// like HTTP 408.
+	CloseTimeout CloseCode = 3008
 )
 
 // maxCloseReason is what a control frame leaves for the reason, in bytes:
@@ -39,8 +50,7 @@ const maxCloseReason = 123
 
 // closeFrame returns a whole close frame. reason is cut to what a control
 // frame holds, at a rune's border. Frames to a server are masked, RFC 6455
-// section 5.3; the key need not be a secret, because no byte of the payload is
-// chosen by a stranger.
+// section 5.3.
 func closeFrame(code CloseCode, reason string, masked bool) []byte {
 	payload := websocket.FormatCloseMessage(int(code), cutReason(reason))
 	frame := make([]byte, 0, 2+4+len(payload))
@@ -50,13 +60,19 @@ func closeFrame(code CloseCode, reason string, masked bool) []byte {
 		return append(frame, payload...)
 	}
 	frame = append(frame, maskBit|byte(len(payload)))
-	key := rand.Uint32() //nolint:gosec // see above
-	mask := [4]byte{byte(key), byte(key >> 8), byte(key >> 16), byte(key >> 24)}
+	mask := newMask()
 	frame = append(frame, mask[:]...)
 	for i, b := range payload {
 		frame = append(frame, b^mask[i%4])
 	}
 	return frame
+}
+
+// newMask returns a key that cannot be foreseen: the runtime's generator is
+// ChaCha8, seeded by the system.
+func newMask() [4]byte {
+	key := rand.Uint32() //nolint:gosec // see above
+	return [4]byte{byte(key), byte(key >> 8), byte(key >> 16), byte(key >> 24)}
 }
 
 // cutReason shortens reason to maxCloseReason bytes of whole UTF-8.

@@ -17,6 +17,9 @@ const (
 	CauseClientGone Cause = "client_gone"
 	// CauseUpstreamGone: the application's connection ended without one.
 	CauseUpstreamGone Cause = "upstream_gone"
+	// CauseUpstreamRefused: the application refused the handshake of a client
+	// that had been accepted, or could not be reached.
+	CauseUpstreamRefused Cause = "upstream_refused"
 	// CauseClientStalled: the client did not read for too long.
 	CauseClientStalled Cause = "client_stalled"
 	// CauseClientBroke: the client sent a frame that RFC 6455 forbids.
@@ -38,6 +41,15 @@ type End struct {
 	// UpstreamCode is for the application. CloseNone means CloseGoingAway
 	// where the client is sent a close frame, and no close frame otherwise.
 	UpstreamCode CloseCode
+	// Farewell goes to the client before the close frame, unless a message of
+	// the application's is in the way.
+	Farewell []Message
+}
+
+// endUpstreamBroke is for an application that breaks the protocol.
+var endUpstreamBroke = End{
+	Cause: CauseUpstreamBroke, Code: CloseBadGateway, Reason: "bad frame from the application",
+	UpstreamCode: CloseProtocolError,
 }
 
 // upstreamFrame returns the masked close frame for the application, or nil.

@@ -47,6 +47,13 @@ type Gate struct {
 	in  inbound
 	out outbound
 
+	// talk is how messages are read; nil if they never are. reading is
+	// whether they still are, and state what passes.
+	talk    *Reading
+	skipper Skipper // of talk; nil if it is none
+	reading atomic.Bool
+	state   atomic.Int32
+
 	// ending is set once, under mu, after end and deadline are.
 	ending atomic.Bool
 
@@ -59,6 +66,8 @@ type Gate struct {
 	finished bool        // no timer is to be set any more
 	// handlerReadDeadline: the handler behind has set a read deadline.
 	handlerReadDeadline bool
+	readDeadline        time.Time // which one is set
+	woken               bool      // another is set, to wake the reader
 
 	firstClose   atomic.Pointer[Cause] // whose close frame came first
 	closes       atomic.Int32          // how many sides have sent theirs
@@ -237,6 +246,16 @@ func (g *Gate) SetReadDeadline(t time.Time) error {
 		return nil
 	}
 	g.handlerReadDeadline = !t.IsZero()
+	return g.setReadDeadlineLocked(t)
+}
+
+// setReadDeadlineLocked sets a deadline that does not take back the waking of
+// the reader.
+func (g *Gate) setReadDeadlineLocked(t time.Time) error {
+	g.readDeadline = t
+	if g.woken {
+		return nil
+	}
 	return g.conn.SetReadDeadline(t)
 }
 
@@ -248,7 +267,7 @@ func (g *Gate) setOwnReadDeadline(t time.Time) bool {
 	if g.ending.Load() || g.handlerReadDeadline {
 		return false
 	}
-	return g.conn.SetReadDeadline(t) == nil
+	return g.setReadDeadlineLocked(t) == nil
 }
 
 // SetWriteDeadline sets the write deadline of the handler behind, which then

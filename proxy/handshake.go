@@ -223,6 +223,12 @@ func headerValues(h http.Header, name string) []string {
 	return values
 }
 
+// deleteHeader deletes a header in any spelling.
+func deleteHeader(h http.Header, name string) {
+	delete(h, textproto.CanonicalMIMEHeaderKey(name))
+	delete(h, name)
+}
+
 // tokenList returns the elements of a comma-separated header. Empty ones do
 // not count, RFC 9110 section 5.6.1.2.
 func tokenList(h http.Header, name string) []string {
@@ -274,6 +280,9 @@ func (e *UpstreamError) Error() string { return fmt.Sprintf("bad handshake: %v",
 
 // Unwrap returns the cause.
 func (e *UpstreamError) Unwrap() error { return e.Err }
+
+// Protocols returns the subprotocols that a client offers.
+func Protocols(h http.Header) []string { return tokenList(h, "Sec-WebSocket-Protocol") }
 
 // FirstProtocol returns the first subprotocol that a client offers, or "".
 func FirstProtocol(h http.Header) string {

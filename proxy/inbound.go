@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,12 @@ type inbound struct {
 	told         bool   // the application has been sent our close frame
 	lost         bool   // nobody can tell any more where a frame begins
 	over         bool   // nothing more of the client's is awaited
+	skip         int64  // of the client's next bytes, which are nobody's
+
+	bytes, messages atomic.Int64 // of the client's
+
+	read readInbound // of a gate that reads messages
+	inboundInjected
 }
 
 // WriteTo relays to w, the application's connection, until the socket ends.
@@ -83,7 +90,9 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 	in.ready = in.ready[n:]
 	if len(in.ready) == 0 {
 		in.ready = nil
-		in.chunks.release()
+		if len(in.read.queue) == 0 { // which lies in the same buffer
+			in.chunks.release()
+		}
 	}
 	if n > 0 {
 		return n, nil
@@ -99,6 +108,11 @@ func (g *Gate) Read(b []byte) (n int, err error) {
 func (g *Gate) next(limit int) ([]byte, error) {
 	in := &g.in
 	in.calls++
+	if in.read.on {
+		if p, err := g.nextRead(limit); p != nil || err != nil {
+			return p, err
+		}
+	}
 	for !g.ending.Load() {
 		p, err := in.take(limit)
 		if len(p) > 0 && g.ending.Load() {
@@ -114,6 +128,9 @@ func (g *Gate) next(limit int) ([]byte, error) {
 			g.clientEOF()
 			return nil, io.EOF
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			if g.tookWake() {
+				continue
+			}
 			return nil, err // of the handler behind
 		default:
 			g.clientGone.Store(true)
@@ -142,6 +159,7 @@ func (in *inbound) take(limit int) ([]byte, error) {
 	}
 	p, err := chunks.read(in.rest)
 	if len(p) > 0 {
+		in.bytes.Add(int64(len(p) - len(in.rest)))
 		in.rest = in.rest[:0]
 	}
 	if len(p) > limit {
@@ -172,6 +190,7 @@ func (g *Gate) judgeInbound(p []byte) []byte {
 	case n < len(p):
 		in.rest = append(in.rest[:0], p[n:]...)
 	}
+	in.messages.Store(in.scan.messages)
 	return p[:n]
 }
 
@@ -186,6 +205,11 @@ func (g *Gate) clientEOF() {
 // nextEnding is next for a socket that is being ended.
 func (g *Gate) nextEnding() ([]byte, error) {
 	in := &g.in
+	if in.read.on {
+		if p := in.leaveReading(); p != nil {
+			return p, nil
+		}
+	}
 	end, deadline := g.ended()
 	frame := end.upstreamFrame()
 	if frame == nil || in.torn {
@@ -230,6 +254,9 @@ func (g *Gate) takeUntil(deadline time.Time) ([]byte, error) {
 // browser waits for that, and for nothing else. The caller holds in.mu.
 func (g *Gate) drainClient() {
 	in := &g.in
+	if in.read.on {
+		in.torn = in.leaveReading() != nil || in.torn
+	}
 	_, deadline := g.ended()
 	for !in.over && !in.lost && !in.scan.closed {
 		p, err := g.takeUntil(deadline)
@@ -272,7 +299,10 @@ func (g *Gate) drainStalled(calls int) {
 		g.watchStall(in.calls)
 		return
 	}
-	in.torn = !in.scan.atBorder() || len(in.ready) > 0 // which is dropped
+	if in.read.on {
+		in.torn = in.leaveReading() != nil
+	}
+	in.torn = in.torn || !in.scan.atBorder() || len(in.ready) > 0 // which is dropped
 	g.drainClient()
 	if g.stream {
 		g.cancel() // only its handler's return ends the stream
@@ -294,6 +324,10 @@ func (g *Gate) watchStallLocked(calls int) {
 // discard looks in what is thrown away for the client's close frame.
 func (g *Gate) discard(p []byte) {
 	in := &g.in
+	if k := min(in.skip, int64(len(p))); k > 0 {
+		in.skip -= k
+		p = p[k:]
+	}
 	n, err := in.scan.scan(p)
 	if err != nil {
 		in.lost = true

@@ -19,6 +19,7 @@ type outbound struct {
 	rest     []byte    // an unfinished header or close frame
 	deadline time.Time // the write deadline that is set, if it is ours
 	dropping bool      // what begins after the end goes to nobody
+	skip     int64     // of the next bytes, which are nobody's
 	lost     bool      // nobody can tell any more where a frame begins
 	broken   error     // of a write that may have been cut short in a frame
 
@@ -33,8 +34,20 @@ type outbound struct {
 	closeOut  chan struct{} // closed when none of ours is to be awaited
 	closeOnce sync.Once
 
+	bytes, messages atomic.Int64 // to the client
+
 	upstreamDone chan struct{} // closed when the application is done
 	doneOnce     sync.Once
+
+	read     readOutbound // of a gate that reads messages
+	follower Follower     // nil if nobody follows
+	follows  payloads
+	waits    bool        // something is to be said, as soon as it may stand
+	unsaid   atomic.Bool // whoever holds mu may not have seen all that is to be said
+	saysMu   sync.Mutex  // guards the following
+	says     [][]byte    // the gate's own words for the client, as frames
+	ping     []byte      // the newest of the gate's own that has not gone out
+	pong     []byte      // the answer to its newest ping
 }
 
 // ReadFrom relays from r, the application's connection, until it ends.
@@ -79,6 +92,7 @@ func (g *Gate) Write(p []byte) (int, error) {
 	if g.ending.Load() {
 		g.sendClose()
 	}
+	g.Flush()
 	if err != nil {
 		return 0, err
 	}
@@ -118,14 +132,22 @@ func (g *Gate) relay(p []byte) error {
 	if g.ending.Load() {
 		g.sendClose()
 	}
+	g.Flush()
 	return err
 }
 
 func (g *Gate) relayLocked(p []byte) error {
 	o := &g.out
 	o.rest = o.rest[:0]
+	if len(o.read.head) > 0 {
+		p = append(o.read.head, p...)
+		o.read.head = nil
+	}
 	if g.ending.Load() || o.scan.closed {
 		return g.relayEnding(p)
+	}
+	if o.read.on || g.State() != StateOpen {
+		return g.relayRead(p)
 	}
 	n, bad := o.scan.scan(p)
 	switch {
@@ -134,7 +156,7 @@ func (g *Gate) relayLocked(p []byte) error {
 	case bad == nil:
 		o.rest = append(o.rest, p[n:]...)
 	}
-	if err := g.writeClient(p[:n]); err != nil {
+	if err := g.passToClient(p[:n]); err != nil {
 		return err
 	}
 	if o.scan.closed {
@@ -142,11 +164,12 @@ func (g *Gate) relayLocked(p []byte) error {
 		g.noteUpstreamDone()
 	}
 	if bad != nil {
-		g.begin(End{
-			Cause: CauseUpstreamBroke, Code: CloseBadGateway, Reason: "bad frame from the application",
-			UpstreamCode: CloseProtocolError,
-		})
+		g.begin(endUpstreamBroke)
 		o.lost = true
+	}
+	o.messages.Store(o.scan.messages)
+	if g.talk != nil || o.waits || o.unsaid.Load() {
+		return g.flushSaysLocked()
 	}
 	return nil
 }
@@ -155,9 +178,16 @@ func (g *Gate) relayLocked(p []byte) error {
 // it, and then only watches for the application's own.
 func (g *Gate) relayEnding(p []byte) error {
 	o := &g.out
+	if o.read.on {
+		p = o.leaveReading(p)
+	}
+	if k := min(o.skip, int64(len(p))); k > 0 {
+		o.skip -= k
+		p = p[k:]
+	}
 	if k := min(o.scan.remaining, int64(len(p))); k > 0 && !o.dropping {
 		_, _ = o.scan.scan(p[:k]) // inside a frame there is nothing to judge
-		if err := g.writeClient(p[:k]); err != nil {
+		if err := g.passToClient(p[:k]); err != nil {
 			return err
 		}
 		p = p[k:]
@@ -185,7 +215,8 @@ func (g *Gate) writeClient(p []byte) error {
 		return g.out.broken
 	}
 	g.boundWrite()
-	_, err := g.conn.Write(p)
+	n, err := g.conn.Write(p)
+	g.out.bytes.Add(int64(n))
 	g.out.broken = err
 	switch {
 	case err == nil:
@@ -231,10 +262,14 @@ func (g *Gate) sendCloseLocked() {
 	end, _ := g.ended()
 	switch {
 	case o.closing.Load() || end.Code == CloseNone || o.broken != nil:
-	case !o.scan.atBorder():
+	case !o.frameBorder():
 		return
 	default:
-		_, o.broken = g.conn.Write(closeFrame(end.Code, end.Reason, false))
+		frames := closeFrame(end.Code, end.Reason, false)
+		if len(end.Farewell) > 0 && o.messageBorder() {
+			frames = append(farewell(end.Farewell), frames...)
+		}
+		_, o.broken = g.conn.Write(frames)
 		o.closing.Store(o.broken == nil) // last: whoever sees it ends the connection
 	}
 	o.closeOnce.Do(func() { close(o.closeOut) })

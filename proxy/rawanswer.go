@@ -80,7 +80,7 @@ func (c *rawAnswer) answer(head, rest []byte) error {
 			res.Header.Del(name)
 		}
 	}
-	maps.Copy(c.t.w.Header(), res.Header)
+	maps.Copy(c.t.Header(), res.Header)
 	c.t.WriteHeader(res.StatusCode)
 	switch c.t.state {
 	case tunnelAnswered:

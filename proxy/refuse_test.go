@@ -16,7 +16,7 @@ func serveRefusal(t *testing.T, protocol string) (url string, returned <-chan er
 	t.Helper()
 	errs := make(chan error, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		errs <- Refuse(w, r, protocol, CloseForbidden, "insufficient scope")
+		errs <- Refuse(w, r, protocol, End{Code: CloseForbidden, Reason: "insufficient scope"})
 	}))
 	t.Cleanup(server.Close)
 	return "ws" + strings.TrimPrefix(server.URL, "http"), errs
@@ -79,7 +79,7 @@ func TestRefuseOverStream(t *testing.T) {
 			w, r, client := fakeExtended(t)
 			done := make(chan error)
 			go func() {
-				err := Refuse(w, r, "chat", CloseUnauthorized, "token expired")
+				err := Refuse(w, r, "chat", End{Code: CloseUnauthorized, Reason: "token expired"})
 				w.handlerReturns()
 				done <- err
 			}()
@@ -109,7 +109,7 @@ func TestRefuseOverStream(t *testing.T) {
 
 func TestRefuseWithoutHijacker(t *testing.T) {
 	t.Parallel()
-	if err := Refuse(httptest.NewRecorder(), upgrade(nil), "", CloseForbidden, ""); err == nil {
+	if err := Refuse(httptest.NewRecorder(), upgrade(nil), "", End{Code: CloseForbidden}); err == nil {
 		t.Error("no error")
 	}
 }

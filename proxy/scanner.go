@@ -16,6 +16,8 @@ type scanner struct {
 	remaining int64
 	// fragmented: a message has begun whose last frame is still to come.
 	fragmented bool
+	// messages have begun their last frame.
+	messages int64
 	// closed: a close frame has passed. What comes after it is not scanned.
 	closed bool
 }
@@ -86,6 +88,9 @@ func (s *scanner) check(h Header) error {
 		return ErrNoMessage
 	case h.Op != OpContinuation && s.fragmented:
 		return ErrMessageNotFinished
+	}
+	if h.Fin {
+		s.messages++
 	}
 	return nil
 }

@@ -22,6 +22,12 @@ type Options struct {
 	// OnOpen is called when the socket is open, before the first frame is
 	// looked at. It may be nil.
 	OnOpen func(*Gate)
+	// OnTaken is called when a handler takes over a client that was accepted
+	// before. It may be nil.
+	OnTaken func()
+	// Reading makes the gate look into the messages. It is nil if no message
+	// has to be read. No extension is offered to the application then.
+	Reading *Reading
 }
 
 // Tunnel guards one WebSocket: the application's side of its handshake, then
@@ -42,6 +48,11 @@ type Tunnel struct {
 	extended bool
 	// before is the answer's header as it was before the next handler.
 	before http.Header
+	// header is what the next handler writes to once the client has been
+	// answered.
+	header http.Header
+	// accepted: the client has been answered before the application.
+	accepted bool
 
 	answer answer
 	state  tunnelState
@@ -73,6 +84,10 @@ func NewTunnel(w http.ResponseWriter, r *http.Request, o Options) *Tunnel {
 	if t.extended {
 		asUpgrade(t.request)
 	}
+	if o.Reading != nil {
+		t.request.Header = t.request.Header.Clone()
+		deleteHeader(t.request.Header, "Sec-WebSocket-Extensions")
+	}
 	t.offer = newOffer(t.request.Header)
 	return t
 }
@@ -96,7 +111,12 @@ func asUpgrade(r *http.Request) {
 func (t *Tunnel) Request() *http.Request { return t.request }
 
 // Header implements http.ResponseWriter.
-func (t *Tunnel) Header() http.Header { return t.w.Header() }
+func (t *Tunnel) Header() http.Header {
+	if t.accepted {
+		return t.header
+	}
+	return t.w.Header()
+}
 
 // WriteHeader implements http.ResponseWriter. It is where the application's
 // side of a handshake is judged.
@@ -108,7 +128,11 @@ func (t *Tunnel) WriteHeader(status int) {
 	case status == http.StatusSwitchingProtocols:
 		t.switchProtocols()
 	case status < 200:
-		t.w.WriteHeader(status)
+		if !t.accepted {
+			t.w.WriteHeader(status)
+		}
+	case t.accepted:
+		t.fail(fmt.Errorf("the application answered %d to an upgrade", status))
 	case t.extended && status < 300:
 		// The client would take it for an open WebSocket.
 		t.fail(fmt.Errorf("the application answered %d to an upgrade", status))
@@ -119,11 +143,15 @@ func (t *Tunnel) WriteHeader(status int) {
 }
 
 func (t *Tunnel) switchProtocols() {
-	h := t.w.Header()
+	h := t.Header()
 	canonicalHeaders(h)
 	a, err := t.offer.check(h)
 	if err != nil {
 		t.fail(err)
+		return
+	}
+	if t.accepted {
+		t.state = tunnelSwitching
 		return
 	}
 	if a.protocol == "" && t.options.Answer != "" {
@@ -145,6 +173,10 @@ func (t *Tunnel) switchProtocols() {
 func (t *Tunnel) fail(err error) {
 	t.state = tunnelFailed
 	t.failed = &UpstreamError{err}
+	if t.accepted {
+		clear(t.header)
+		return
+	}
 	h := t.w.Header()
 	clear(h)
 	maps.Copy(h, t.before)
@@ -218,13 +250,24 @@ func emptyReadWriter(conn net.Conn) *bufio.ReadWriter {
 
 // open takes over the client's connection, on which the answer is out.
 func (t *Tunnel) open() error {
+	t.before, t.header = nil, nil // not kept for the socket's life
+	if t.accepted {
+		t.state, t.offer = tunnelOpen, offer{}
+		if t.options.OnTaken != nil {
+			t.options.OnTaken()
+		}
+		return nil
+	}
 	conn, early, err := t.connection()
 	if err != nil {
 		t.state, t.failed = tunnelFailed, err
 		return err
 	}
-	t.before, t.offer = nil, offer{} // not kept for the socket's life
+	t.offer = offer{}
 	t.gate = newGate(conn, early, t.answer.deflate, t.cancel)
+	if t.options.Reading != nil {
+		t.gate.read(t.options.Reading)
+	}
 	t.state = tunnelOpen
 	if t.options.OnOpen != nil {
 		t.options.OnOpen(t.gate)
@@ -252,13 +295,17 @@ func (t *Tunnel) connection() (conn net.Conn, early []byte, err error) {
 // Finish must be called when the next handler has returned, with its error. It
 // waits until the socket has ended and tells how; opened is false if there was
 // none. An *UpstreamError says that the application's handshake was wrong and
-// that nothing has been answered.
+// that nothing has been answered; with opened, that a client which had been
+// accepted before was told so.
 func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 	defer t.cancel()
 	if t.raw != nil {
 		t.raw.await(t.client.Context()) // the connection may outlive the handler
 	}
 	switch {
+	case t.accepted && t.state != tunnelOpen:
+		why := t.unopenedError(err)
+		return t.finishUnopened(), true, why
 	case t.gate != nil:
 		return t.gate.finish(), true, nil
 	case t.failed != nil:
@@ -271,6 +318,19 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 		return End{}, false, &UpstreamError{errors.New("the application did not answer the upgrade")}
 	}
 	return End{}, false, nil
+}
+
+// unopenedError tells why no handler has taken over a client that was accepted.
+func (t *Tunnel) unopenedError(err error) error {
+	switch {
+	case t.failed != nil:
+		return t.failed
+	case err != nil:
+		return err
+	case t.gate.ending.Load():
+		return nil
+	}
+	return &UpstreamError{errors.New("the application did not answer the upgrade")}
 }
 
 // abandon ends the connection of a client that was answered 101 and got no

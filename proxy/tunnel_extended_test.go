@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"testing"
 	"testing/synctest"
 )
@@ -75,7 +76,7 @@ func TestTunnelOverStream(t *testing.T) {
 		if err != nil || string(payload) != closePayload(3000, "token expired") {
 			t.Errorf("the client read %q, %v", payload, err)
 		}
-		if end := <-ended; end != expired {
+		if end := <-ended; !reflect.DeepEqual(end, expired) {
 			t.Errorf("ended with %+v", end)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -99,7 +100,7 @@ func TestTunnelsEndTogether(t *testing.T) {
 	}
 	clients.Wait()
 	for range sockets {
-		if f := <-results; !f.opened || f.end != expired {
+		if f := <-results; !f.opened || !reflect.DeepEqual(f.end, expired) {
 			t.Errorf("finished with %+v", f)
 		}
 	}
