@@ -1,0 +1,231 @@
+package dialect
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
+
+// jsonDialect is a configured JSON protocol.
+type jsonDialect struct {
+	prefix, separator string
+
+	client *finder // of rules and allow
+	size   int     // how much it finds
+	rules  []*rule // a renewal's if it has one of its own, and that of a login
+	allow  []condition
+
+	app      *finder
+	allowOut []condition
+
+	greeting, accepted, renewed, refused, prompt, expired, suspended *template
+	answers                                                          bool // one of them wants values of the message
+	codes                                                            map[Event]proxy.CloseCode
+}
+
+// Traits implements Dialect.
+func (d *jsonDialect) Traits() Traits { return Traits{Login: true, Every: true, Renew: true} }
+
+// Start implements Dialect.
+func (d *jsonDialect) Start(o Opening) Speaker { return jsonSpeaker{d: d, every: o.Every} }
+
+// jsonSpeaker keeps nothing of what was said.
+type jsonSpeaker struct {
+	d     *jsonDialect
+	every bool
+}
+
+// Client implements Speaker.
+func (s jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
+	switch {
+	case m.Binary && s.every:
+		return []Part{{Kind: Login, Whole: true}}, nil
+	case m.Binary, !s.every && st != Pending && !s.d.mayRenew(m.Data):
+		return asWhole, nil
+	}
+	return s.d.records(m, func(record []byte) (Part, error) {
+		p, err := s.record(st, record)
+		if p.Kind == Login {
+			st = Open // as far as the records behind it matter
+		}
+		return p, err
+	})
+}
+
+// App implements Speaker.
+func (s jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
+	if st != Pending || m.Binary || len(s.d.allowOut) == 0 {
+		return asWhole, nil
+	}
+	return s.d.records(m, func(record []byte) (Part, error) {
+		body, _, _, _ := s.d.body(record)
+		found := make([]span, len(s.d.allowOut))
+		if s.d.app.find(body, found) == nil && anyHolds(s.d.allowOut, body, found) {
+			return Part{Kind: Harmless, Whole: true}, nil
+		}
+		return Part{Whole: true}, nil
+	})
+}
+
+// Idle implements Speaker.
+func (s jsonSpeaker) Idle() bool { return !s.every }
+
+// Say implements Speaker.
+func (s jsonSpeaker) Say(e Event, f Facts) Words {
+	message, _ := f.Context.([]byte)
+	var t *template
+	switch e {
+	case Opened:
+		t = s.d.greeting
+	case Accepted:
+		t = s.d.accepted
+	case Renewed:
+		t = s.d.renewed
+	case Prompt:
+		t = s.d.prompt
+	case Suspend:
+		t = s.d.suspended
+	case Expired:
+		t = s.d.expired
+	case NotRenewed, Refused, Forbidden, Revoked, Timeout, Unavailable:
+		t = s.d.refused
+	default: // silence
+	}
+	return Words{Messages: t.say(f, message, s.d.separator), Code: s.d.codes[e]}
+}
+
+// records has each record of a message read by read, which tells with Whole
+// that the record goes on as it came. Data records beside each other are one
+// part.
+func (d *jsonDialect) records(m proxy.Message, read func(record []byte) (Part, error)) ([]Part, error) {
+	if d.separator == "" {
+		p, err := read(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		return []Part{p}, nil
+	}
+	var parts []Part
+	rest := bytes.Clone(m.Data)
+	from := 0 // where the last part's data begin
+	for at := 0; at < len(rest) || at == 0; {
+		end := len(rest)
+		if i := bytes.Index(rest[at:], []byte(d.separator)); i >= 0 {
+			end = at + i + len(d.separator)
+		}
+		p, err := read(rest[at:end])
+		if err != nil {
+			return nil, err
+		}
+		last := len(parts) - 1
+		switch {
+		case p.Kind == Data && last >= 0 && parts[last].Kind == Data:
+			parts[last].Message.Data = rest[from:end:end]
+		default:
+			if p.Whole {
+				p.Whole, p.Message.Data = false, rest[at:end:end]
+			}
+			parts, from = append(parts, p), at
+		}
+		at = max(end, 1)
+	}
+	if len(parts) == 1 && parts[0].Kind == Data {
+		return asWhole, nil
+	}
+	return parts, nil
+}
+
+// body returns the JSON text of a record, and what stands around it. ok tells
+// whether the prefix stands in front of it.
+func (d *jsonDialect) body(record []byte) (body, head, tail []byte, ok bool) {
+	body = bytes.TrimSuffix(record, []byte(d.separator))
+	tail = record[len(body):]
+	if !bytes.HasPrefix(body, []byte(d.prefix)) {
+		return body, nil, tail, false
+	}
+	return body[len(d.prefix):], record[:len(d.prefix)], tail, true
+}
+
+// mayRenew tells, at almost no cost, whether a message can carry a renewal.
+func (d *jsonDialect) mayRenew(data []byte) bool {
+	for _, r := range d.rules {
+		if r.possible(data) {
+			return true
+		}
+	}
+	return bytes.Contains(data, []byte(`\u`))
+}
+
+// rules are those that may be meant in a state, in the order they are tried.
+func (s jsonSpeaker) rules(st State) []*rule {
+	if s.every || st == Pending {
+		return s.d.rules[len(s.d.rules)-1:]
+	}
+	return s.d.rules
+}
+
+// record reads one record of the client's.
+func (s jsonSpeaker) record(st State, record []byte) (Part, error) {
+	body, _, _, ok := s.d.body(record)
+	found := make([]span, s.d.size)
+	err := s.d.client.find(body, found)
+	if ok && !errors.Is(err, errNotJSON) {
+		for _, r := range s.rules(st) {
+			switch {
+			case !s.meant(r, err, body, found):
+			case err != nil:
+				return Part{}, err
+			default:
+				return s.credential(r, record, found), nil
+			}
+		}
+	}
+	switch {
+	case err == nil && st == Pending && allows(s.d.allow, body, found):
+		return Part{Kind: Harmless, Whole: true}, nil
+	case s.every:
+		return Part{Kind: Login, Whole: true, Context: s.context(err, body)}, nil
+	}
+	return Part{Whole: true}, nil
+}
+
+// meant tells whether a record that was read with err carries the credential
+// of a rule, for one of those who read it if it is ambiguous.
+func (s jsonSpeaker) meant(r *rule, err error, body []byte, found []span) bool {
+	switch {
+	case s.every:
+		return found[r.credential].is()
+	case err != nil:
+		return r.couldHold(body, found)
+	default:
+		return r.holds(body, found)
+	}
+}
+
+// credential is the part of a record that carries one, or should.
+func (s jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
+	body, head, tail, _ := s.d.body(record)
+	at := found[r.credential]
+	text, _ := at.text(body)
+	p := Part{Kind: Login, Credential: bearer(text), Context: s.context(nil, body)}
+	switch {
+	case s.every || r.pass == passStrip && at.is():
+		data := make([]byte, 0, len(record)-(at.cutEnd-at.cutStart))
+		data = append(append(data, head...), body[:at.cutStart]...)
+		p.Message.Data = append(append(data, body[at.cutEnd:]...), tail...)
+	case r.pass == passConsume:
+		p.Nothing = true
+	default:
+		p.Whole = true
+	}
+	return p
+}
+
+// context keeps the message for an answer, if one wants values of it.
+func (s jsonSpeaker) context(err error, body []byte) any {
+	if err != nil || !s.d.answers {
+		return nil
+	}
+	return bytes.Clone(body)
+}

@@ -1,0 +1,110 @@
+package dialect
+
+import "bytes"
+
+// The members of a message.
+const (
+	phoenixJoinRef = iota
+	phoenixRef
+	phoenixTopic
+	phoenixEvent
+	phoenixPayload
+	phoenixAccessToken // within the payload
+)
+
+// Where the members stand: in arrays by their number, in objects by name.
+var (
+	phoenixArray  = []string{"0", "1", "2", "3", "4"}
+	phoenixObject = []string{"join_ref", "ref", "topic", "event", "payload"}
+)
+
+// phoenixHeads returns the pointers to the members, and to what the event
+// access_token carries.
+func phoenixHeads(members []string) []pointer {
+	heads := make([]pointer, 0, len(members)+1)
+	for _, m := range members {
+		heads = append(heads, pointer{m})
+	}
+	return append(heads, pointer{members[phoenixPayload], "access_token"})
+}
+
+// below returns the pointers to the same places within a member.
+func below(member string, places []pointer) []pointer {
+	inner := make([]pointer, 0, len(places))
+	for _, p := range places {
+		inner = append(inner, append(pointer{member}, p...))
+	}
+	return inner
+}
+
+// phoenixMessage is a message that has been read.
+type phoenixMessage struct {
+	data   []byte
+	found  []span
+	places *placed
+	array  bool
+}
+
+// is tells whether the member is the text.
+func (m *phoenixMessage) is(member int, text string) bool {
+	return m.found[member].equals(m.data, text)
+}
+
+// couldBe tells it for a message that is ambiguous.
+func (m *phoenixMessage) couldBe(member int, text string) bool {
+	return m.found[member].couldBe(m.data, text)
+}
+
+// read reads a message in either form. The errors are those of finder.find.
+func (d *phoenix) read(data []byte) (*phoenixMessage, error) {
+	m := &phoenixMessage{data: data, places: d.objects}
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("[")) {
+		m.places, m.array = d.arrays, true
+	}
+	var err error
+	m.found, err = m.places.find(data)
+	return m, err
+}
+
+// scalar returns a member as it stands there, or null where it is neither a
+// text nor a number.
+func (m *phoenixMessage) scalar(member int) string {
+	s := m.found[member]
+	if !s.is() {
+		return "null"
+	}
+	if c := m.data[s.start]; c != '"' && c != '-' && (c < '0' || c > '9') {
+		return "null"
+	}
+	return string(s.raw(m.data))
+}
+
+// refs returns what an answer to the message repeats.
+func (m *phoenixMessage) refs() phoenixRefs {
+	return phoenixRefs{
+		array:   m.array,
+		joinRef: m.scalar(phoenixJoinRef),
+		ref:     m.scalar(phoenixRef),
+		topic:   m.scalar(phoenixTopic),
+	}
+}
+
+// phoenixRefs is the Context of a join: what its answer repeats, as JSON, in
+// the form in which the client speaks.
+type phoenixRefs struct {
+	array               bool
+	joinRef, ref, topic string
+}
+
+// message returns a message with the same references.
+func (r phoenixRefs) message(event, payload string) string {
+	if r.array {
+		return `[` + r.joinRef + `,` + r.ref + `,` + r.topic + `,"` + event + `",` + payload + `]`
+	}
+	return `{"topic":` + r.topic + `,"event":"` + event + `","payload":` + payload + `,"ref":` + r.ref + `}`
+}
+
+// reply returns the answer to the message. response is JSON.
+func (r phoenixRefs) reply(status, response string) string {
+	return r.message("phx_reply", `{"status":"`+status+`","response":`+response+`}`)
+}
