@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,7 +72,10 @@ func TestAdapt(t *testing.T) {
 				t.Errorf("adapted to\n%s\nwant\n%s", got, want)
 			}
 			for _, handler := range handlersIn(t, adapted) {
-				roundTrip(t, handler)
+				roundTrip(t, handler, new(websocketauth.Handler))
+			}
+			if app := appIn(t, adapted); app != nil {
+				roundTrip(t, app, new(websocketauth.App))
 			}
 		})
 	}
@@ -113,9 +117,19 @@ func handlersIn(t *testing.T, text []byte) []json.RawMessage {
 	return found
 }
 
-// roundTrip checks that the handler knows every member of its JSON, and makes
-// the same JSON again.
-func roundTrip(t *testing.T, text json.RawMessage) {
+// appIn returns the JSON of our app, or nil.
+func appIn(t *testing.T, text []byte) json.RawMessage {
+	t.Helper()
+	var config caddy.Config
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	return config.AppsRaw["websocket_auth"]
+}
+
+// roundTrip checks that module, which is new, knows every member of its JSON,
+// and makes the same JSON again.
+func roundTrip(t *testing.T, text json.RawMessage, module any) {
 	t.Helper()
 	var members map[string]any
 	if err := json.Unmarshal(text, &members); err != nil {
@@ -126,11 +140,10 @@ func roundTrip(t *testing.T, text json.RawMessage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var handler websocketauth.Handler
-	if err := caddy.StrictUnmarshalJSON(plain, &handler); err != nil {
+	if err := caddy.StrictUnmarshalJSON(plain, module); err != nil {
 		t.Fatalf("%v in %s", err, plain)
 	}
-	again, err := json.Marshal(&handler)
+	again, err := json.Marshal(module)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,40 +156,80 @@ func roundTrip(t *testing.T, text json.RawMessage) {
 		t.Fatal(err)
 	}
 	if string(sorted) != string(plain) {
-		t.Errorf("the handler makes of %s\n%s", plain, sorted)
+		t.Errorf("%T makes of %s\n%s", module, plain, sorted)
 	}
 }
 
 // TestAdaptKnowsEveryWord checks that each subdirective is in a Caddyfile that
-// is good, and in one that is not.
+// is good, and in one that is not; for a dialect's, in one with that dialect.
 func TestAdaptKnowsEveryWord(t *testing.T) {
 	t.Parallel()
-	var good, bad strings.Builder
-	for _, tc := range adaptCases(t) {
-		if tc.isError() {
-			bad.WriteString(tc.caddyfile)
-		} else {
-			good.WriteString(tc.caddyfile)
+	words := 0
+	for _, file := range caddyfileParsers(t) {
+		good, bad := caddyfilesFor(t, file)
+		for _, name := range wordsOf(t, file) {
+			words++
+			word := regexp.MustCompile(`\s` + name + `\s`)
+			if !word.MatchString(good) {
+				t.Errorf("no good Caddyfile in testdata/adapt has %s of %s", name, file)
+			}
+			if !word.MatchString(bad) {
+				t.Errorf("no bad Caddyfile in testdata/adapt has %s of %s", name, file)
+			}
 		}
 	}
-	words := 0
-	for _, file := range []string{"caddyfile.go", "verifier_jwt_caddyfile.go"} {
-		source, err := os.ReadFile(file)
+	if words < 60 {
+		t.Errorf("found only %d words in the source", words)
+	}
+}
+
+// caddyfileParsers are the files that read subdirectives.
+func caddyfileParsers(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"caddyfile.go", "*_caddyfile.go", "dialect_*.go", "redisstore/caddyfile.go"} {
+		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, match := range regexp.MustCompile(`\n\tcase "([a-z_]+)":`).FindAllSubmatch(source, -1) {
-			words++
-			word := regexp.MustCompile(`\s` + string(match[1]) + `\s`)
-			if !word.MatchString(good.String()) {
-				t.Errorf("no good Caddyfile in testdata/adapt has %s", match[1])
-			}
-			if !word.MatchString(bad.String()) {
-				t.Errorf("no bad Caddyfile in testdata/adapt has %s", match[1])
-			}
+		files = append(files, found...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// wordsOf returns the subdirectives that the file has a case for, or, because
+// some dialects share theirs, says that it reads.
+func wordsOf(t *testing.T, file string) []string {
+	t.Helper()
+	source := read(t, file)
+	var words []string
+	for _, match := range regexp.MustCompile(`\n\tcase "([a-z_]+)":`).FindAllStringSubmatch(source, -1) {
+		words = append(words, match[1])
+	}
+	if strings.HasPrefix(file, "dialect_") && strings.Contains(source, "UnmarshalCaddyfile sets up") {
+		for _, match := range regexp.MustCompile(`(?m)^ +([a-z_]+)`).FindAllStringSubmatch(syntaxOf(t, file), -1) {
+			words = append(words, match[1])
 		}
 	}
-	if words < 20 {
-		t.Errorf("found only %d words in the source", words)
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// caddyfilesFor returns the text of all good Caddyfiles in testdata/adapt, and
+// of all others. If file reads a dialect, only those with it count.
+func caddyfilesFor(t *testing.T, file string) (good, bad string) {
+	t.Helper()
+	dialect := strings.TrimSuffix(strings.TrimSuffix(file, ".go"), "_caddyfile")
+	name, ofDialect := strings.CutPrefix(dialect, "dialect_")
+	for _, tc := range adaptCases(t) {
+		switch {
+		case ofDialect && !regexp.MustCompile(`\sdialect `+name+`\s`).MatchString(tc.caddyfile):
+		case tc.isError():
+			bad += tc.caddyfile
+		default:
+			good += tc.caddyfile
+		}
 	}
+	return good, bad
 }

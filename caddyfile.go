@@ -1,10 +1,6 @@
 package websocketauth
 
 import (
-	"slices"
-	"strconv"
-	"strings"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -35,6 +31,19 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    from query       [<name>...]
 //	    from header      [<name>]
 //	    from cookie      <name>...
+//	    from first_message {
+//	        within   <duration>
+//	        max_size <size>
+//	        early
+//	    }
+//	    from every_message {
+//	        within   <duration>
+//	        max_size <size>
+//	        on_bad   drop|tell|close
+//	    }
+//
+//	    # how the application speaks
+//	    dialect <dialect> ...
 //
 //	    # who may enter; lines are ANDed
 //	    origins <origin>...
@@ -42,9 +51,21 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    require claim <path> <value>...
 //
 //	    # how long
-//	    on_expiry   close|ignore
+//	    on_expiry close|ignore
+//	    on_expiry renew {
+//	        warn  <duration>
+//	        grace <duration>
+//	        hold  <messages> <size>
+//	        path  <path>
+//	    }
 //	    max_session <duration>
 //	    jitter      <percent>
+//	    on_reload   keep|recheck
+//	    ping        <interval> [<timeout>]
+//
+//	    # how many
+//	    pending           <n> [<per_address>]
+//	    sessions_per_user <n> [refuse|replace]
 //
 //	    # how refusals look, and what is no WebSocket
 //	    reject status|close
@@ -59,22 +80,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if args := d.RemainingArgs(); len(args) > 0 {
 		h.addShortVerifier(args)
 	}
-	seen := make(map[string]bool)
-	var word string
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := noBlock(d, word); err != nil {
-			return err
-		}
-		if word = d.Val(); !repeatable[word] {
-			if err := once(d, seen); err != nil {
-				return err
-			}
-		}
-		if err := h.unmarshalWord(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return unmarshalBlock(d, repeatable, h.unmarshalWord)
 }
 
 // repeatable are the words that may be given more than once.
@@ -89,16 +95,26 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser) error {
 		return h.unmarshalVerify(d)
 	case "from":
 		return h.unmarshalFrom(d)
+	case "dialect":
+		return h.unmarshalDialect(d)
 	case "origins":
 		return listArg(d, &h.Origins)
 	case "require":
 		return h.unmarshalRequire(d)
 	case "on_expiry":
-		return wordArg(d, &h.OnExpiry.Policy, expiryClose, expiryIgnore)
+		return h.unmarshalOnExpiry(d)
 	case "max_session":
 		return durationArg(d, &h.MaxSession)
 	case "jitter":
 		return percentArg(d, &h.Jitter)
+	case "on_reload":
+		return wordArg(d, &h.OnReload, reloadKeep, reloadRecheck)
+	case "ping":
+		return h.unmarshalPing(d)
+	case "pending":
+		return h.unmarshalPending(d)
+	case "sessions_per_user":
+		return h.unmarshalSessionsPerUser(d)
 	case "reject":
 		return wordArg(d, &h.Reject, rejectStatus, rejectClose)
 	case "http":
@@ -106,8 +122,9 @@ func (h *Handler) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "insecure_plaintext":
 		return flagArg(d, &h.InsecurePlaintext)
 	}
-	return d.Errf("unrecognized subdirective '%s' of websocket_auth: use name, verify, from, origins, require, "+
-		"on_expiry, max_session, jitter, reject, http or insecure_plaintext", d.Val())
+	return d.Errf("unrecognized subdirective '%s' of websocket_auth: use name, verify, from, dialect, origins, "+
+		"require, on_expiry, max_session, jitter, on_reload, ping, pending, sessions_per_user, reject, http "+
+		"or insecure_plaintext", d.Val())
 }
 
 // addShortVerifier is the one-line form: a key set's URL and the audiences.
@@ -133,22 +150,41 @@ func (h *Handler) unmarshalVerify(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (h *Handler) unmarshalFrom(d *caddyfile.Dispenser) error {
+// unmarshalDialect reads the name of a dialect, and has its module read on.
+func (h *Handler) unmarshalDialect(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Errf("'dialect' needs the name of one: use %s", dialectNames)
+	}
+	name := d.Val()
+	id := dialectsPrefix + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("'dialect %s' is unknown: use %s, or a Caddy that has the module %s", name, dialectNames, id)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	h.DialectRaw = caddyconfig.JSONModuleObject(module, "dialect", name, nil)
+	return nil
+}
+
+// unmarshalPending reads one number or two.
+func (h *Handler) unmarshalPending(d *caddyfile.Dispenser) (err error) {
 	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.Errf("'from' needs a source: subprotocol, query, header or cookie")
+	if len(args) < 1 || len(args) > 2 {
+		return d.Errf("'pending' takes one number or two, not %d: pending <n> [<per_address>]", len(args))
 	}
-	source := Source{Source: args[0]}
-	switch args[0] {
-	case sourceSubprotocol:
-		source.Forms = args[1:]
-	case sourceQuery, sourceHeader, sourceCookie:
-		source.Names = args[1:]
+	if h.Pending.Max, err = positive(d, "pending", args[0]); err != nil {
+		return err
 	}
-	if _, err := source.source(); err != nil {
+	if len(args) == 2 {
+		if h.Pending.PerAddress, err = positive(d, "pending", args[1]); err != nil {
+			return err
+		}
+	}
+	if _, _, err := h.Pending.limits(); err != nil {
 		return d.WrapErr(err)
 	}
-	h.Sources = append(h.Sources, source)
 	return nil
 }
 
@@ -170,34 +206,6 @@ func (h *Handler) unmarshalRequire(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	h.Require = append(h.Require, requirement)
-	return nil
-}
-
-// wordArg reads exactly one argument, which is one of words, two at least.
-func wordArg(d *caddyfile.Dispenser, to *string, words ...string) error {
-	name := d.Val()
-	if err := stringArg(d, to); err != nil {
-		return err
-	}
-	if slices.Contains(words, *to) {
-		return nil
-	}
-	last := len(words) - 1
-	return d.Errf("'%s %s' is unknown: use %s or %s", name, *to, strings.Join(words[:last], ", "), words[last])
-}
-
-// percentArg reads exactly one percentage, with or without the sign.
-func percentArg(d *caddyfile.Dispenser, to *float64) error {
-	name := d.Val()
-	var text string
-	if err := stringArg(d, &text); err != nil {
-		return err
-	}
-	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	if err != nil || percent != percent {
-		return d.Errf("'%s' takes a percentage such as 10, not '%s'", name, text)
-	}
-	*to = percent
 	return nil
 }
 

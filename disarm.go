@@ -26,7 +26,7 @@ func (h *Handler) disarm(w http.ResponseWriter, r *http.Request, q *request, err
 		original.Method = http.MethodGet
 		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 	}
-	if !q.armed() {
+	if !q.armed() || isAccepted(r) {
 		return err
 	}
 	return h.answer(w, err)

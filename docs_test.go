@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,7 @@ func blocks(text, language string) []string {
 
 // Every Caddyfile that users may copy is one that Caddy takes.
 func TestCaddyfilesInDocs(t *testing.T) {
+	t.Setenv("REDIS_URL", "redis://localhost")
 	n := 0
 	for _, page := range pages(t) {
 		for i, text := range blocks(read(t, page), "caddyfile") {
@@ -92,33 +94,63 @@ func validate(t *testing.T, caddyfile string) {
 	}
 }
 
-// The handler's JSON in docs/json.md is one that Caddy takes.
+// The JSON of the handler and of the app in docs/json.md is one that Caddy
+// takes.
 func TestJSONInDocs(t *testing.T) {
 	found := blocks(read(t, "docs/json.md"), "json")
-	if len(found) != 1 {
-		t.Fatalf("%d JSON blocks, want 1", len(found))
+	if len(found) != 2 {
+		t.Fatalf("%d JSON blocks, want 2", len(found))
 	}
-	config := caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}}
+	t.Setenv("REDIS_URL", "redis://localhost")
+	var config caddy.Config
+	if err := caddy.StrictUnmarshalJSON([]byte(found[1]), &config); err != nil {
+		t.Fatal(err)
+	}
+	config.Admin = &caddy.AdminConfig{Disabled: true}
 	config.StorageRaw = json.RawMessage(fmt.Sprintf(`{"module":"file_system","root":%q}`, t.TempDir()))
-	config.AppsRaw = caddy.ModuleMap{"http": json.RawMessage(
-		`{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` + found[0] + `]}]}}}`)}
+	config.AppsRaw["http"] = json.RawMessage(
+		`{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` + found[0] + `]}]}}}`)
 	if err := caddy.Validate(&config); err != nil {
 		t.Error(err)
 	}
 }
 
-// What the README says of the syntax is what the parsers say.
-func TestSyntaxInREADME(t *testing.T) {
-	readme := blocks(read(t, "README.md"), "")
-	for _, file := range []string{"caddyfile.go", "verifier_jwt_caddyfile.go"} {
+// What the pages say of the syntax is what the parsers say.
+func TestSyntaxInDocs(t *testing.T) {
+	for file, page := range map[string]string{
+		"caddyfile.go":              "README.md",
+		"app_caddyfile.go":          "README.md",
+		"verifier_jwt_caddyfile.go": "README.md",
+		"stores.go":                 "docs/fleet.md",
+		"redisstore/caddyfile.go":   "docs/fleet.md",
+	} {
 		syntax := syntaxOf(t, file)
-		found := false
-		for _, block := range readme {
-			found = found || strings.TrimSpace(block) == syntax
+		if !slices.ContainsFunc(blocks(read(t, page), ""), func(block string) bool { return strings.TrimSpace(block) == syntax }) {
+			t.Errorf("%s lacks the syntax in %s:\n%s", page, file, syntax)
 		}
-		if !found {
-			t.Errorf("README.md lacks the syntax in %s:\n%s", file, syntax)
+	}
+}
+
+// What docs/dialects.md says of the syntax is what the parsers say.
+func TestSyntaxOfDialects(t *testing.T) {
+	files, err := filepath.Glob("dialect_*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := blocks(read(t, "docs/dialects.md"), "")
+	n := 0
+	for _, file := range files {
+		if !strings.Contains(read(t, file), "UnmarshalCaddyfile sets up") {
+			continue
 		}
+		n++
+		syntax := syntaxOf(t, file)
+		if !slices.ContainsFunc(page, func(block string) bool { return strings.TrimSpace(block) == syntax }) {
+			t.Errorf("docs/dialects.md lacks the syntax in %s:\n%s", file, syntax)
+		}
+	}
+	if n != 11 {
+		t.Errorf("%d dialects found, want 11", n)
 	}
 }
 
@@ -164,7 +196,7 @@ func TestConfigFieldsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, file := range files {
+	for _, file := range append(files, "redisstore/module.go") {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}

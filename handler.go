@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,19 +44,27 @@ const (
 // request is what is known of one request, for its placeholders and for
 // handlers further in.
 type request struct {
-	kind     requestKind
-	session  string
-	policies []session.Policy
-	reject   string // how handlers further in refuse unless they say
+	kind    requestKind
+	session string
+	// presented is where a credential was, good or bad; empty if nowhere.
+	presented string
+	reject    string // how handlers further in refuse unless they say
+	// accepted: the client has been answered, and next is called for an
+	// identity that a message has brought.
+	accepted bool
 	repl     *caddy.Replacer
 	// shown is whose placeholders resolve: those of the innermost handler
 	// that has asked for a credential.
 	shown *atomic.Pointer[request]
 
-	mu       sync.Mutex // guards the following: the access log reads them late
+	// mu guards the following: the access log reads them late, and messages
+	// are judged by them.
+	mu       sync.Mutex
 	identity *auth.Identity
 	source   string
 	reason   auth.Reason
+	policies []session.Policy
+	rules    []auth.Rule
 }
 
 type requestKey struct{}
@@ -66,6 +75,13 @@ func outerRequest(r *http.Request) *request {
 	return q
 }
 
+// isAccepted tells whether the client of r has been answered by a handler
+// further out, which then ends the socket for any error.
+func isAccepted(r *http.Request) bool {
+	outer := outerRequest(r)
+	return outer != nil && outer.accepted
+}
+
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	outer := outerRequest(r)
@@ -73,6 +89,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.tighten(w, r, next, outer)
 	}
 	wanted := proxy.Classify(r)
+	if h.isRenewal(r, wanted) {
+		return h.serveRenewal(w, r)
+	}
 	q, err := newRequest(r, h.kindOf(r, wanted))
 	switch {
 	case err != nil:
@@ -147,17 +166,22 @@ func isSameOriginFetch(r *http.Request) bool {
 func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request) error {
 	found, err := h.take(r)
 	h.warnUnfiltered(found)
+	q.presented = found.Source
 	identity, err := h.identify(r, q, found, err)
 	if err != nil {
 		return h.refuse(w, r, q, found.Answer, err)
 	}
-	q.mu.Lock()
-	q.identity, q.source = identity, found.Source
-	q.mu.Unlock()
-	q.policies, q.reject = []session.Policy{h.policy}, h.Reject
-	q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
+	q.tightenBy(h)
+	q.reject = h.Reject
+	if identity != nil {
+		q.mu.Lock()
+		q.identity, q.source = identity, found.Source
+		q.mu.Unlock()
+		q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
+	}
 	inner := q.on(r)
 	if q.kind == kindHTTP {
+		q.observeAdmitted()
 		return next.ServeHTTP(w, inner)
 	}
 	q.session = rand.Text()
@@ -166,20 +190,23 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 
 // take takes the credential out of r, and out of the original URL, which Caddy
 // puts back when a handler returns an error.
-func (h *Handler) take(r *http.Request) (found auth.Found, err error) {
+func (h *Handler) take(r *http.Request) (auth.Found, error) { return takeFrom(r, h.sources) }
+
+// takeFrom is take with other sources.
+func takeFrom(r *http.Request, sources auth.Sources) (found auth.Found, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			found, err = auth.Found{}, fmt.Errorf("panic in a credential source: %T", p)
 		}
 	}()
-	found, err = h.sources.Take(r)
+	found, err = sources.Take(r)
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok || original.URL == nil || original.URL.RawQuery == "" {
 		return found, err
 	}
 	scrubbed := original
 	scrubbed.Header = http.Header{} // the sources may take from it; the real one is done
-	h.sources.Strip(&scrubbed)
+	sources.Strip(&scrubbed)
 	if scrubbed.RequestURI != original.RequestURI {
 		scrubbed.Header = original.Header
 		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, scrubbed))
@@ -188,7 +215,8 @@ func (h *Handler) take(r *http.Request) (found auth.Found, err error) {
 }
 
 // identify runs all checks, the cheap ones first. takeErr is what taking the
-// credential said. A panic means deny.
+// credential said. It returns no identity and no error where a message of the
+// socket's may still log in. A panic means deny.
 func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeErr error) (id *auth.Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -206,22 +234,49 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if !h.InsecurePlaintext && !isPrivate(r) {
 		return nil, auth.Refuse(reasonPlaintext, "plain http from another machine; see insecure_plaintext")
 	}
-	if takeErr != nil {
+	later := takeErr != nil && h.first != nil && reasonOf(takeErr) == auth.ReasonMissing &&
+		(q.kind == kindUpgrade || h.poller != nil)
+	if takeErr != nil && !later {
 		return nil, takeErr
 	}
+	if err := h.app.ready(); err != nil {
+		return nil, &auth.OutageError{Err: err}
+	}
+	h.warnForwarded(r)
 	ambient := found.Ambient && !(q.kind == kindHTTP && isSameOriginFetch(r))
 	if err := h.origins.Check(r, scheme(r), ambient); err != nil {
 		return nil, err
 	}
-	id, err = h.verify(r.Context(), found.Credential)
+	switch {
+	case later && h.poller != nil:
+		return h.identifyPolled(r, q)
+	case later:
+		return nil, nil //nolint:nilnil // see above
+	}
+	id, err = h.vouched(r.Context(), found.Credential, clientIP(r))
 	if err != nil {
 		return nil, err
 	}
-	return id, h.meetsRules(id)
+	return id, meet(h.rules, id)
 }
 
-func (h *Handler) meetsRules(id *auth.Identity) error {
-	for _, rule := range h.rules {
+// vouched returns the identity that a verifier vouches for, unless it is
+// revoked, or the client at ip is locked out.
+func (h *Handler) vouched(ctx context.Context, credential, ip string) (*auth.Identity, error) {
+	if err := h.app.checkLockout(ip); err != nil {
+		return nil, err
+	}
+	id, err := h.verify(ctx, credential)
+	if err != nil {
+		h.app.countFailure(ip, err)
+		return nil, err
+	}
+	return id, checkRevoked(id)
+}
+
+// meet checks all rules.
+func meet(rules []auth.Rule, id *auth.Identity) error {
+	for _, rule := range rules {
 		if err := rule.Check(id); err != nil {
 			return err
 		}
@@ -229,14 +284,37 @@ func (h *Handler) meetsRules(id *auth.Identity) error {
 	return nil
 }
 
+// meetsRules checks the rules of all handlers that the request came through.
+func (q *request) meetsRules(id *auth.Identity) error {
+	q.mu.Lock()
+	rules := q.rules
+	q.mu.Unlock()
+	return meet(rules, id)
+}
+
+// tightenBy has the rules and limits of h count, too, and returns the identity
+// so far: nil if a message has yet to log in.
+func (q *request) tightenBy(h *Handler) *auth.Identity {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.policies = append(slices.Clip(q.policies), h.policy)
+	q.rules = append(slices.Clip(q.rules), h.rules...)
+	return q.identity
+}
+
 // verify asks the verifiers in order. The first that vouches decides. If none
 // does, a verifier that cannot tell outweighs those that refuse, because it
 // might have vouched.
 func (h *Handler) verify(ctx context.Context, credential string) (*auth.Identity, error) {
 	now := time.Now()
+	began := now
 	var outage, refusal error
-	for _, v := range h.verifiers {
+	for i, v := range h.verifiers {
+		if i > 0 {
+			began = time.Now()
+		}
 		id, err := v.Verify(ctx, credential, now)
+		v.observeVerified(began, err)
 		switch {
 		case err == nil && id != nil:
 			return id, nil
@@ -274,12 +352,11 @@ func (h *Handler) tighten(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return next.ServeHTTP(w, r) // let through by the outer one
 	}
 	err := h.origins.Check(r, scheme(r), false)
-	if err == nil {
-		err = h.meetsRules(q.identity)
+	if id := q.tightenBy(h); err == nil && id != nil {
+		err = meet(h.rules, id)
 	}
 	if err != nil {
 		return h.refuse(w, r, q, "", err)
 	}
-	q.policies = append(q.policies, h.policy)
 	return next.ServeHTTP(w, r)
 }

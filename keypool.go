@@ -86,6 +86,17 @@ func (p *pooledKeys) release(logger *zap.Logger) error {
 	return err
 }
 
+// retain keeps the set, which somebody holds, until release is called.
+func (p *pooledKeys) retain() (release func()) {
+	_, loaded, err := keyPool.LoadOrNew(p.source, func() (caddy.Destructor, error) {
+		return nil, errors.New("the set is gone")
+	})
+	if err != nil || !loaded {
+		return func() {}
+	}
+	return func() { _, _ = keyPool.Delete(p.source) } // the last one closes it
+}
+
 // Destruct implements [caddy.Destructor].
 func (p *pooledKeys) Destruct() error {
 	p.Close()

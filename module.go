@@ -5,6 +5,7 @@
 package websocketauth
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,15 +15,23 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/dialect"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
 func init() {
 	caddy.RegisterModule(Handler{})
 }
+
+// What a new configuration does with the sockets of older ones.
+const (
+	reloadKeep    = "keep"
+	reloadRecheck = "recheck"
+)
 
 // Handler lets only holders of a valid credential open a WebSocket, and ends
 // the socket when the credential ends. It does not proxy: it hands the request
@@ -44,7 +53,7 @@ func init() {
 // `{http.websocket_auth.jti}` | The `jti` claim
 // `{http.websocket_auth.sid}` | The `sid` claim
 // `{http.websocket_auth.scopes}` | The scopes, separated by spaces
-// `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header` or `cookie`
+// `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header`, `cookie`, `first_message` or `every_message`; empty where the body of a plain request has logged in
 // `{http.websocket_auth.verifier}` | The verifier that vouched, such as `jwt`
 // `{http.websocket_auth.expires_at}` | When the credential ends, RFC 3339 in UTC
 // `{http.websocket_auth.session}` | The id of the socket
@@ -58,9 +67,15 @@ type Handler struct {
 	VerifiersRaw []json.RawMessage `json:"verifiers,omitempty" caddy:"namespace=http.websocket_auth.verifiers inline_key=verifier"`
 
 	// Where credentials travel. The first source that holds one decides, and
-	// all of them are removed from the request. Default: `subprotocol`,
-	// `query` with `access_token`, and `header`
+	// all of them are removed from the request; messages are read where the
+	// request holds none. Default: `subprotocol`, `query` with `access_token`,
+	// and `header`
 	Sources []Source `json:"sources,omitempty"`
+
+	// How the application speaks: which message carries a credential, and how
+	// its clients are told what becomes of it. Default: `json` where messages
+	// carry credentials or credentials are renewed, else none
+	DialectRaw json.RawMessage `json:"dialect,omitempty" caddy:"namespace=http.websocket_auth.dialects inline_key=dialect"`
 
 	// The origins of the pages that may connect, such as
 	// `https://app.example.com`, compared exactly. Default: same origin where
@@ -94,6 +109,21 @@ type Handler struct {
 	// credential, `reject` answers 426. Default: pass
 	HTTP string `json:"http,omitempty"`
 
+	// What a reload does with sockets that were opened before: `keep` lets
+	// them live on by the rules that they were opened under, `recheck` ends
+	// those that this handler would refuse, or, when it is gone, those that it
+	// has let in. Default: keep
+	OnReload string `json:"on_reload,omitempty"`
+
+	// How clients are found that are gone without a word.
+	Ping Ping `json:"ping,omitzero"`
+
+	// How many sockets may be open that have not logged in.
+	Pending Pending `json:"pending,omitzero"`
+
+	// How many sockets a user may have open.
+	SessionsPerUser SessionsPerUser `json:"sessions_per_user,omitzero"`
+
 	// Take credentials over plain http from clients that are not on this
 	// machine. Whoever is on the way can read and use them. Default: false
 	InsecurePlaintext bool `json:"insecure_plaintext,omitempty"`
@@ -104,6 +134,21 @@ type Handler struct {
 	rules     []auth.Rule
 	policy    session.Policy
 
+	first       *firstMessage // nil unless messages log in
+	every       *everyMessage // nil unless each message has a credential
+	dialect     dialect.Dialect
+	dialectName string            // both are empty where none is needed
+	poller      dialect.Poller    // nil unless clients may log in by polling
+	renew       *renewal          // nil unless credentials may be renewed
+	trust       [sha256.Size]byte // stands for the verifiers
+
+	pendingMax, pendingPerAddress int
+
+	perUser *perUserLimit // nil unless there is a limit
+	ping    *pinging      // nil unless clients are pinged
+	recheck bool          // what this configuration would refuse ends
+
+	app      *App
 	logger   *zap.Logger
 	filtered bool            // a log of this config has the credential filter
 	retired  <-chan struct{} // closed when the config is replaced
@@ -115,20 +160,18 @@ type handlerState struct {
 	refusalLog      logLimit
 	warnFilter      sync.Once
 	warnDelay       sync.Once
+	warnForwarded   sync.Once
 	socketsRefusing atomic.Int64
-}
-
-// OnExpiry is what happens when a credential ends.
-type OnExpiry struct {
-	// The policy: `close` ends the socket, `ignore` lets it live on. Default:
-	// close
-	Policy string `json:"policy,omitempty"`
+	pending         session.Pending
 }
 
 // namedVerifier is a verifier and what it is called in the configuration.
 type namedVerifier struct {
 	auth.Verifier
 	name string
+	// accepted takes how long it took to vouch. It is found once: messages come
+	// often.
+	accepted prometheus.Observer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -145,6 +188,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.filtered = credentialFilterConfigured(ctx)
 	h.state = new(handlerState)
 	h.retired = ctx.Done()
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	h.app = app
 	if err := checkMatchers(ctx); err != nil {
 		return err
 	}
@@ -157,18 +205,24 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionVerifiers(ctx); err != nil {
 		return err
 	}
-	return drainOnStop(ctx)
+	if err := h.provisionDialect(ctx); err != nil {
+		return err
+	}
+	return nil
 }
 
 // checkWords refuses what no verifier is needed to judge.
 func (h *Handler) checkWords() error {
+	if err := h.OnExpiry.check(); err != nil {
+		return err
+	}
 	switch {
-	case h.OnExpiry.Policy != "" && h.OnExpiry.Policy != expiryClose && h.OnExpiry.Policy != expiryIgnore:
-		return fmt.Errorf("on_expiry '%s' is unknown: use close or ignore", h.OnExpiry.Policy)
 	case h.Reject != "" && h.Reject != rejectStatus && h.Reject != rejectClose:
 		return fmt.Errorf("reject '%s' is unknown: use status or close", h.Reject)
 	case h.HTTP != "" && h.HTTP != httpPass && h.HTTP != httpAuthenticate && h.HTTP != httpReject:
 		return fmt.Errorf("http '%s' is unknown: use pass, authenticate or reject", h.HTTP)
+	case h.OnReload != "" && h.OnReload != reloadKeep && h.OnReload != reloadRecheck:
+		return fmt.Errorf("on_reload '%s' is unknown: use keep or recheck", h.OnReload)
 	case h.MaxSession < 0:
 		return errors.New("max_session is negative: use a duration such as 8h, or leave it out")
 	case h.Jitter < 0 || h.Jitter > 50:
@@ -181,6 +235,20 @@ func (h *Handler) provisionRules() (err error) {
 	if h.sources, err = provisionSources(h.Sources); err != nil {
 		return err
 	}
+	if h.first, h.every, err = provisionMessages(h.Sources); err != nil {
+		return err
+	}
+	if h.pendingMax, h.pendingPerAddress, err = h.Pending.limits(); err != nil {
+		return err
+	}
+	if h.perUser, err = h.SessionsPerUser.limit(); err != nil {
+		return err
+	}
+	if h.ping, err = h.Ping.pinging(); err != nil {
+		return err
+	}
+	h.recheck = h.OnReload == reloadRecheck
+	h.renew = h.OnExpiry.renewal()
 	if h.origins, err = auth.NewOrigins(h.Origins); err != nil {
 		return fmt.Errorf("origins: %w", err)
 	}
@@ -196,6 +264,9 @@ func (h *Handler) provisionRules() (err error) {
 		Max:          time.Duration(h.MaxSession),
 		Jitter:       h.Jitter / 100,
 	}
+	if h.renew != nil {
+		h.policy.Renew, h.policy.Warn, h.policy.Grace = true, h.renew.warn, h.renew.grace
+	}
 	return nil
 }
 
@@ -203,6 +274,7 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 	if len(h.VerifiersRaw) == 0 {
 		return h.checkNested()
 	}
+	h.trust = trustOf(h.VerifiersRaw) // which are gone when they are loaded
 	modules, err := ctx.LoadModule(h, "VerifiersRaw")
 	if err != nil {
 		return err
@@ -213,7 +285,7 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 			return fmt.Errorf("module %T is no verifier of credentials", module)
 		}
 		name := module.(caddy.Module).CaddyModule().ID.Name()
-		h.verifiers = append(h.verifiers, namedVerifier{verifier, name})
+		h.verifiers = append(h.verifiers, namedVerifier{verifier, name, counts.verifications.WithLabelValues(name, resultAccepted)})
 	}
 	return nil
 }
@@ -233,6 +305,18 @@ func (h *Handler) checkNested() error {
 		return errors.New(outer + "remove 'http', which is the other one's")
 	case h.InsecurePlaintext:
 		return errors.New(outer + "remove 'insecure_plaintext', which is the other one's")
+	case h.DialectRaw != nil:
+		return errors.New(outer + "remove 'dialect', which is the other one's")
+	case h.Pending != (Pending{}):
+		return errors.New(outer + "remove 'pending', which is the other one's")
+	case h.SessionsPerUser != (SessionsPerUser{}):
+		return errors.New(outer + "remove 'sessions_per_user', which is the other one's")
+	case h.Ping != (Ping{}):
+		return errors.New(outer + "remove 'ping', which is the other one's")
+	case h.OnReload != "":
+		return errors.New(outer + "remove 'on_reload', which is the other one's")
+	case h.OnExpiry.Policy == expiryRenew:
+		return errors.New(outer + "remove 'on_expiry renew', which is the other one's")
 	case h.OnExpiry.Policy == expiryIgnore:
 		return errors.New(outer + "remove 'on_expiry ignore', which would loosen it")
 	case h.Jitter > 0 && h.MaxSession == 0 && !closes:

@@ -47,6 +47,9 @@ func (q *request) resolve(key string) (any, bool) {
 	if name == "error" {
 		return string(reason), true
 	}
+	if name == "session" {
+		return q.session, true
+	}
 	if id == nil {
 		return "", true
 	}
@@ -75,8 +78,6 @@ func (q *request) plainPlaceholder(id *auth.Identity, name string) string {
 		return q.source
 	case "expires_at":
 		return id.ValidUntil.UTC().Format(time.RFC3339)
-	case "session":
-		return q.session
 	}
 	return ""
 }

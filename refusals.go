@@ -23,6 +23,20 @@ const (
 	reasonUnavailable auth.Reason = "verification_unavailable"
 	reasonUpstream    auth.Reason = "upstream_handshake"
 	reasonInternal    auth.Reason = "internal_error"
+
+	reasonRevoked        auth.Reason = "revoked"
+	reasonLockout        auth.Reason = "locked_out"
+	reasonTooMany        auth.Reason = "too_many_sessions"
+	reasonLoginTimeout   auth.Reason = "login_timeout"
+	reasonRenewalTimeout auth.Reason = "renewal_timeout"
+	reasonPendingFull    auth.Reason = "pending_full"
+	reasonHoldFull       auth.Reason = "hold_full"
+	reasonOtherIdentity  auth.Reason = "other_identity"
+	reasonNotNewer       auth.Reason = "not_newer"
+	reasonUnknownSession auth.Reason = "unknown_session"
+	reasonBadMessage     auth.Reason = "bad_message"
+	reasonMessageSize    auth.Reason = "message_too_big"
+	reasonMessageText    auth.Reason = "message_not_text"
 )
 
 // retryAfter is what a client is told when nobody can say when it is worth
@@ -45,6 +59,8 @@ var (
 	unauthorized = refusal{http.StatusUnauthorized, proxy.CloseUnauthorized, "invalid_token", "invalid_token"}
 	forbidden    = refusal{http.StatusForbidden, proxy.CloseForbidden, "", "forbidden"}
 	unavailable  = refusal{http.StatusServiceUnavailable, proxy.CloseTryAgainLater, "", "temporarily_unavailable"}
+	late         = refusal{http.StatusTooManyRequests, proxy.CloseTimeout, "", "timeout"}
+	busy         = refusal{http.StatusTooManyRequests, proxy.CloseTryAgainLater, "", "try_again_later"}
 	internal     = refusal{http.StatusInternalServerError, proxy.CloseInternalError, "", "internal_error"}
 )
 
@@ -76,6 +92,19 @@ var refusals = map[auth.Reason]refusal{
 	reasonUnavailable:      unavailable,
 	reasonUpstream:         {http.StatusBadGateway, proxy.CloseBadGateway, "", "bad_gateway"},
 	reasonInternal:         internal,
+	reasonRevoked:          unauthorized,
+	reasonLockout:          busy,
+	reasonTooMany:          busy,
+	reasonLoginTimeout:     late,
+	reasonRenewalTimeout:   late,
+	reasonPendingFull:      {http.StatusTooManyRequests, proxy.CloseTimeout, "", "too_many_pending"},
+	reasonHoldFull:         {http.StatusTooManyRequests, proxy.CloseTimeout, "", "too_many_messages"},
+	reasonOtherIdentity:    forbidden,
+	reasonNotNewer:         unauthorized,
+	reasonUnknownSession:   {http.StatusNotFound, proxy.CloseNone, "", ""},
+	reasonBadMessage:       {http.StatusBadRequest, proxy.ClosePolicyViolation, "", "bad_message"},
+	reasonMessageSize:      {http.StatusRequestEntityTooLarge, proxy.CloseMessageTooBig, "", "message_too_big"},
+	reasonMessageText:      {http.StatusBadRequest, proxy.CloseInvalidPayload, "", "message_not_text"},
 }
 
 // reasonOf returns the reason word of an error that means deny.
@@ -123,7 +152,7 @@ func refuseStatus(h http.Header, r *http.Request, reason auth.Reason, err error)
 	switch {
 	case as.status == http.StatusUnauthorized || as.bearer != "":
 		h.Set("WWW-Authenticate", challenge(as))
-	case as.status == http.StatusServiceUnavailable:
+	case as.status == http.StatusServiceUnavailable, as == busy:
 		h.Set("Retry-After", strconv.Itoa(int(waitFor(err)/time.Second)))
 	case reason == reasonVersion:
 		h.Set("Sec-WebSocket-Version", "13")
@@ -150,6 +179,9 @@ func challenge(r refusal) string {
 func waitFor(err error) time.Duration {
 	if outage, ok := errors.AsType[*auth.OutageError](err); ok && outage.RetryAfter > 0 {
 		return max(outage.RetryAfter.Round(time.Second), time.Second)
+	}
+	if locked, ok := errors.AsType[*lockedOutError](err); ok {
+		return max(time.Until(locked.until).Round(time.Second), time.Second)
 	}
 	return retryAfter
 }

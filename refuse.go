@@ -6,9 +6,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/dialect"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
 
@@ -25,8 +25,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, q *request, ans
 	q.mu.Lock()
 	q.reason = reason
 	q.mu.Unlock()
-	h.logRefusal(r, q, reason, err)
-	if h.rejectsByClose(q) && h.refuseByClose(w, r, q, answer, reason) {
+	h.observeRefused(r, q, h.placeOf(r, q), reason, err)
+	if !isAccepted(r) && h.rejectsByClose(q) && h.refuseByClose(w, r, q, answer, reason) {
 		return nil
 	}
 	proxy.Disarm(r)
@@ -59,7 +59,16 @@ func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *reque
 		answer = proxy.FirstProtocol(r.Header)
 	}
 	defer liftReadTimeout(r)()
-	if err := proxy.Refuse(w, r, answer, as.code, as.word); err != nil {
+	end := proxy.End{Code: as.code, Reason: as.word}
+	if h.dialect != nil {
+		speaker := h.dialect.Start(h.opening(r, q))
+		words := speaker.Say(eventOf(reason), dialect.Facts{Now: time.Now(), Reason: as.word})
+		end.Farewell = words.Messages
+		if words.Code != proxy.CloseNone {
+			end.Code = words.Code
+		}
+	}
+	if err := proxy.Refuse(w, r, answer, end); err != nil {
 		h.logger.Error("refused socket could not be closed", zap.Error(err))
 	}
 	return true
@@ -77,41 +86,16 @@ func liftReadTimeout(r *http.Request) (restore func()) {
 	return reader.Override(year, 0)
 }
 
-// logRefusal writes one line; of one client's only some in a second.
-func (h *Handler) logRefusal(r *http.Request, q *request, reason auth.Reason, err error) {
-	level := zapcore.InfoLevel
-	if as := refusals[reason]; as.status >= http.StatusInternalServerError {
-		level = zapcore.ErrorLevel
-	}
-	ip := clientIP(r)
-	suppressed, ok := h.state.refusalLog.allow(ip, time.Now())
-	if !ok {
-		return
-	}
-	c := h.logger.Check(level, "request refused")
-	if c == nil {
-		return
-	}
-	fields := []zap.Field{
-		zap.String("reason", string(reason)),
-		zap.String("site", h.site(r)),
-		zap.String("client_ip", ip),
-		zap.Error(detailOf(err)),
-	}
-	if q.session != "" {
-		fields = append(fields, zap.String("session", q.session))
-	}
-	if suppressed > 0 {
-		fields = append(fields, zap.Uint32("suppressed", suppressed))
-	}
-	c.Write(fields...)
-}
-
 // site returns what logs call where r came in.
 func (h *Handler) site(r *http.Request) string {
 	if h.Name != "" {
 		return h.Name
 	}
+	return siteOf(r)
+}
+
+// siteOf returns what logs call where r came in, unless the configuration says.
+func siteOf(r *http.Request) string {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if server == nil {
 		return r.Host

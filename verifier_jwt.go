@@ -123,6 +123,15 @@ func (v *JWTVerifier) Provision(ctx caddy.Context) error {
 	if err := v.setUp(resolved); err != nil {
 		return fmt.Errorf("verify jwt: %w", err)
 	}
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	if v.MaxLifetime == 0 {
+		app.admits(0)
+	} else {
+		app.admits(time.Duration(v.MaxLifetime + v.Leeway))
+	}
 	v.logUnchecked()
 	return nil
 }
@@ -328,6 +337,29 @@ func (v *JWTVerifier) Verify(ctx context.Context, credential string, now time.Ti
 	return v.jwt.Verify(ctx, credential, now)
 }
 
+// Recheck implements [auth.Rechecker].
+func (v *JWTVerifier) Recheck(ctx context.Context, id *auth.Identity, now time.Time) error {
+	if v.jwt == nil {
+		return errors.New("jwt verifier is not provisioned")
+	}
+	return v.jwt.Recheck(ctx, id, now)
+}
+
+// Retain keeps the key sets for a socket that may renew its credential under
+// this configuration after another one has taken its place. release must be
+// called when it has ended.
+func (v *JWTVerifier) Retain() (release func()) {
+	var releases []func()
+	for _, keys := range v.acquired {
+		releases = append(releases, keys.retain())
+	}
+	return func() {
+		for _, release := range releases {
+			release()
+		}
+	}
+}
+
 // Explain says check by check what the verifier makes of a token.
 func (v *JWTVerifier) Explain(ctx context.Context, token string, now time.Time) []auth.Check {
 	if v.jwt == nil {
@@ -339,6 +371,8 @@ func (v *JWTVerifier) Explain(ctx context.Context, token string, now time.Time) 
 // Interface guards
 var (
 	_ auth.Verifier         = (*JWTVerifier)(nil)
+	_ auth.Rechecker        = (*JWTVerifier)(nil)
+	_ retainer              = (*JWTVerifier)(nil)
 	_ auth.KeySet           = (*pooledKeys)(nil)
 	_ caddy.Provisioner     = (*JWTVerifier)(nil)
 	_ caddy.CleanerUpper    = (*JWTVerifier)(nil)

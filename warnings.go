@@ -64,25 +64,38 @@ type proxyWalk struct {
 }
 
 func (p *proxyWalk) routes(routes caddyhttp.RouteList) {
+	walkRoutes(routes, p.request, func(handler caddyhttp.MiddlewareHandler) {
+		switch m := handler.(type) {
+		case *Handler:
+			p.behind = p.behind || m == p.from
+		case *reverseproxy.Handler:
+			p.found = p.found || p.behind && m.StreamCloseDelay == 0
+		}
+	})
+}
+
+// walkRoutes calls f for the handlers that r comes to, in order, also those in
+// subroutes, and reports whether its way ends there.
+func walkRoutes(routes caddyhttp.RouteList, r *http.Request, f func(caddyhttp.MiddlewareHandler)) (ends bool) {
 	taken := make(map[string]bool) // of a group only the first route that matches
 	for _, route := range routes {
-		matches, err := route.MatcherSets.AnyMatchWithError(p.request)
+		matches, err := route.MatcherSets.AnyMatchWithError(r)
 		if err != nil || !matches || route.Group != "" && taken[route.Group] {
 			continue
 		}
 		taken[route.Group] = true
 		for _, handler := range route.Handlers {
-			switch m := handler.(type) {
-			case *Handler:
-				p.behind = p.behind || m == p.from
-			case *caddyhttp.Subroute:
-				p.routes(m.Routes)
-			case *reverseproxy.Handler:
-				p.found = p.found || p.behind && m.StreamCloseDelay == 0
+			if subroute, ok := handler.(*caddyhttp.Subroute); ok {
+				if walkRoutes(subroute.Routes, r, f) {
+					return true
+				}
+				continue
 			}
+			f(handler)
 		}
 		if route.Terminal {
-			return
+			return true
 		}
 	}
+	return false
 }

@@ -50,6 +50,9 @@ func isRequestMachinery(name string) bool {
 // bearerSource finds a credential in "Authorization: Bearer".
 type bearerSource struct{}
 
+// NewBearerSource returns the source "Authorization: Bearer".
+func NewBearerSource() Source { return bearerSource{} }
+
 func (bearerSource) Name() string { return "header" }
 
 func (bearerSource) Find(r *http.Request) (Found, error) {

@@ -155,7 +155,7 @@ func (c *JWTConfig) checkAlgorithms() error {
 
 // Verify implements [Verifier]. A token that it has verified before costs a
 // hash and a look-up.
-func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (id *Identity, err error) {
+func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (*Identity, error) {
 	var hash tokenHash
 	if len(token) <= MaxTokenSize { // the first step refuses longer ones
 		hash = v.cache.hash(token)
@@ -163,17 +163,9 @@ func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (id *Iden
 			return id, nil
 		}
 	}
-	defer func() {
-		// A panic's text could hold the token, so it is not passed on.
-		if recover() != nil {
-			id, err = nil, errors.New("panic while verifying a token")
-		}
-	}()
 	t := &verification{cfg: &v.cfg, now: now, token: token}
-	for _, step := range verificationSteps {
-		if err := step.run(t, ctx); err != nil {
-			return nil, err
-		}
+	if err := t.run(ctx, verificationSteps...); err != nil {
+		return nil, err
 	}
 	v.cache.put(hash, &verified{
 		identity: t.identity, validity: t.validity,
@@ -207,7 +199,7 @@ func (v *JWT) Explain(ctx context.Context, token string, now time.Time) []Check 
 		c := Check{Name: step.name}
 		if i := slices.IndexFunc(step.needs, func(name string) bool { return failed[name] }); i >= 0 {
 			c.Detail = "not checked, because the check of " + step.needs[i] + " failed"
-		} else if err := t.explainStep(ctx, step); err != nil {
+		} else if err := t.run(ctx, step); err != nil {
 			c.Detail = explainError(err)
 			if t.notes.Len() > 0 {
 				c.Detail += ": " + t.notes.String()
@@ -219,16 +211,6 @@ func (v *JWT) Explain(ctx context.Context, token string, now time.Time) []Check 
 		checks = append(checks, c)
 	}
 	return checks
-}
-
-// explainStep runs a step and turns a panic into an error, as Verify does.
-func (t *verification) explainStep(ctx context.Context, s verificationStep) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("panic while verifying a token")
-		}
-	}()
-	return s.run(t, ctx)
 }
 
 // explainError returns the operator's text of a refusal or outage.

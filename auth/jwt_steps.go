@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,21 +37,47 @@ type verificationStep struct {
 	run   func(*verification, context.Context) error
 }
 
-// verificationSteps are all checks, in order. The first that fails decides.
-// Only the issuer is looked at before the signature is known to be good, to
-// choose among the configured key sets.
-var verificationSteps = []verificationStep{
-	{"shape", nil, (*verification).checkShape},
-	{"header", []string{"shape"}, (*verification).checkHeader},
-	{"payload", []string{"shape"}, (*verification).checkPayload},
-	{"algorithm", []string{"header", "shape"}, (*verification).checkAlgorithm},
-	{"issuer", []string{"payload", "shape"}, (*verification).checkIssuer},
-	{"key", []string{"algorithm", "issuer", "header"}, (*verification).findKey},
-	{"signature", []string{"key"}, (*verification).checkSignature},
-	{"type", []string{"header", "payload"}, (*verification).checkType},
-	{"audience", []string{"payload"}, (*verification).checkAudience},
-	{"times", []string{"payload"}, (*verification).checkTimes},
-	{"claims", []string{"payload", "times"}, (*verification).checkClaims},
+var (
+	// readingSteps look at the token without believing it. They cost little.
+	// Only the issuer is looked at, to choose among the configured key sets.
+	readingSteps = []verificationStep{
+		{"shape", nil, (*verification).checkShape},
+		{"header", []string{"shape"}, (*verification).checkHeader},
+		{"payload", []string{"shape"}, (*verification).checkPayload},
+		{"algorithm", []string{"header", "shape"}, (*verification).checkAlgorithm},
+		{"issuer", []string{"payload", "shape"}, (*verification).checkIssuer},
+	}
+	// signatureSteps find out who has made the token. They come after
+	// readingSteps.
+	signatureSteps = []verificationStep{
+		{"key", []string{"algorithm", "issuer", "header"}, (*verification).findKey},
+		{"signature", []string{"key"}, (*verification).checkSignature},
+	}
+	// verificationSteps are all checks of a credential, in order. The first
+	// that fails decides. What it claims is judged when the signature is known
+	// to be good.
+	verificationSteps = slices.Concat(readingSteps, signatureSteps, []verificationStep{
+		{"type", []string{"header", "payload"}, (*verification).checkType},
+		{"audience", []string{"payload"}, (*verification).checkAudience},
+		{"times", []string{"payload"}, (*verification).checkTimes},
+		{"claims", []string{"payload", "times"}, (*verification).checkClaims},
+	})
+)
+
+// run takes the steps in order, up to the first that fails. A panic is an
+// error, too; its text could hold the token, so it is not passed on.
+func (t *verification) run(ctx context.Context, steps ...verificationStep) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("panic while verifying a token")
+		}
+	}()
+	for _, step := range steps {
+		if err := step.run(t, ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // note says what was found, for Explain. It must not be given what the token
@@ -153,6 +180,8 @@ func (t *verification) checkType(context.Context) error {
 	switch {
 	case slices.Contains(foreignTypes, typ):
 		return Refuse(ReasonType, "typ is that of a token which is never a credential")
+	case t.hasLogoutEvent(): // whatever its typ
+		return Refuse(ReasonType, "token is a logout token, which is never a credential")
 	case len(t.cfg.Types) > 0 && !slices.Contains(t.cfg.Types, typ):
 		return Refuse(ReasonType, "typ is missing or not a configured type")
 	case len(t.cfg.Types) == 0 && strings.HasSuffix(typ, "+jwt") && typ != "at+jwt":

@@ -144,3 +144,9 @@ func escapedUnit(data []byte, i int) (unit uint16, ok bool) {
 	}
 	return unit, true
 }
+
+// DecodeObject decodes data, which must be one JSON object with nothing after
+// it, as tokens are decoded: a member that is there twice is an error, and so
+// is deep or wide nesting. Numbers become json.Number. Errors hold no byte of
+// data.
+func DecodeObject(data []byte) (map[string]any, error) { return decodeObject(data) }

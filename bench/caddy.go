@@ -40,15 +40,38 @@ http://%[2]s {
 		}
 	}
 }
-http://%[2]s {
+(app) {
 	websocket_auth {
 		verify jwt %[4]s {
 			audience ` + audience + `
 		}
+		{block}
 	}
 	reverse_proxy %[3]s {
 		header_up X-User {http.auth.user.id}
 		stream_close_delay 1h
+	}
+}
+http://%[2]s {
+	handle ` + firstPath + ` {
+		import app {
+			from first_message
+		}
+	}
+	handle ` + renewPath + ` {
+		import app {
+			from first_message
+			on_expiry renew
+		}
+	}
+	handle ` + everyPath + ` {
+		import app {
+			from every_message
+		}
+	}
+	handle {
+		import app {
+		}
 	}
 }
 `

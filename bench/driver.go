@@ -32,7 +32,12 @@ func newDriver(site string, readBuffer int) *driver {
 }
 
 func (d *driver) dial(ctx context.Context, token string) (*websocket.Conn, error) {
-	target := "ws://" + d.site + "/chat?room=1&access_token=" + url.QueryEscape(token)
+	return d.dialPath(ctx, "/chat?room=1&access_token="+url.QueryEscape(token))
+}
+
+// dialPath opens a socket on a path, with query.
+func (d *driver) dialPath(ctx context.Context, path string) (*websocket.Conn, error) {
+	target := "ws://" + d.site + path
 	//nolint:bodyclose // gorilla/websocket: "callers do not need to close the body"
 	conn, resp, err := d.dialer.DialContext(ctx, target, nil)
 	if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {

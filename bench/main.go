@@ -93,7 +93,7 @@ func run(ctx context.Context, opts options) error {
 	metrics := cpuMetrics()
 	rows := make([]row, 0, len(metrics)+2)
 	for _, m := range metrics {
-		rows = append(rows, row{name: m.name, unit: microseconds, goal: m.goal})
+		rows = append(rows, row{name: m.name, unit: microseconds, goal: m.goal, extra: m.extra})
 	}
 	for i := range b.plan.rounds {
 		progress("CPU, round %d of %d", i+1, b.plan.rounds)

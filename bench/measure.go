@@ -37,6 +37,8 @@ type bench struct {
 	// round, so they serve in every round.
 	seen  string
 	fresh [turns / 2][]string
+	// renewals are batches of one user's, each ending later than the last.
+	renewals [turns / 2][]string
 	// users are the tokens of the sockets whose memory is measured.
 	users []string
 }
@@ -60,6 +62,9 @@ func (b *bench) prepare() (err error) {
 		if b.fresh[i], err = b.issuer.tokens("RS256", b.plan.handshakes, end); err != nil {
 			return err
 		}
+		if b.renewals[i], err = b.issuer.renewals(b.plan.handshakes/2, "known", end.Add(time.Duration(i+1)*time.Hour)); err != nil {
+			return err
+		}
 	}
 	b.users, err = b.issuer.tokens("ES256", b.plan.sockets, end)
 	return err
@@ -67,13 +72,19 @@ func (b *bench) prepare() (err error) {
 
 // side is one of the two Caddys during a round.
 type side struct {
-	caddy  *caddy
-	driver *driver
-	conns  []*websocket.Conn
+	caddy   *caddy
+	driver  *driver
+	guarded bool
+	conns   []*websocket.Conn
+	// talking are sockets whose messages are read, by their path.
+	talking map[string][]*websocket.Conn
 }
 
 func (s *side) stop() {
 	closeAll(s.conns)
+	for _, conns := range s.talking {
+		closeAll(conns)
+	}
 	s.caddy.stop()
 }
 
@@ -83,7 +94,7 @@ func (b *bench) start(ctx context.Context, caddyfile string, readBuffer int) (*s
 	if err != nil {
 		return nil, err
 	}
-	s := &side{caddy: c, driver: newDriver(c.site, readBuffer)}
+	s := &side{caddy: c, driver: newDriver(c.site, readBuffer), guarded: caddyfile != plainCaddyfile}
 	if err := b.warmUp(ctx, s); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("warming up: %w\n%s", err, c.lastLog())
@@ -126,8 +137,9 @@ var messageSizes = []int{64, 2 << 10, 16 << 10, 256 << 10}
 
 // cpuMetric is something whose cost in CPU time is compared.
 type cpuMetric struct {
-	name string
-	goal float64
+	name  string
+	goal  float64
+	extra float64 // in nanoseconds
 	// work does it on a side and returns how often. batch says which of the
 	// batches of fresh tokens to take.
 	work func(ctx context.Context, b *bench, s *side, batch int) (int, error)
@@ -144,6 +156,7 @@ func cpuMetrics() []cpuMetric {
 			},
 		})
 	}
+	metrics = append(metrics, talkMetrics()...)
 	return append(metrics,
 		cpuMetric{
 			name: "CPU per handshake, token seen before",
@@ -192,6 +205,9 @@ func (b *bench) cpuRound(ctx context.Context, metrics []cpuMetric, rows []row) e
 	for _, s := range []*side{alone, guarded} {
 		s.conns, err = s.driver.openAll(ctx, slices.Repeat([]string{b.seen}, messageSockets))
 		if err != nil {
+			return err
+		}
+		if err := b.startTalking(ctx, s); err != nil {
 			return err
 		}
 	}

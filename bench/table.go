@@ -27,9 +27,11 @@ func (u unit) format(v float64) string {
 type row struct {
 	name string
 	unit unit
-	// goal is the largest ratio that is aimed at.
+	// goal is the largest ratio that is aimed at or, where it is set, extra
+	// the largest difference.
 	goal    float64
 	samples []sample
+	extra   float64
 }
 
 // writeTable writes the rows as a Markdown table.
@@ -38,6 +40,12 @@ func writeTable(w io.Writer, rows []row) {
 	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---:|")
 	for _, r := range rows {
 		s := summarise(r.samples)
+		if r.extra > 0 {
+			fmt.Fprintf(w, "| %s | %s | %s | **%.2f** | %.2f to %.2f (%d) | ≤ %s more; it is %s |\n",
+				r.name, r.unit.format(s.alone), r.unit.format(s.guarded), s.ratio, s.low, s.high, len(r.samples),
+				r.unit.format(r.extra), r.unit.format(s.guarded-s.alone))
+			continue
+		}
 		fmt.Fprintf(w, "| %s | %s | %s | **%.2f** | %.2f to %.2f (%d) | ≤ %.2f |\n",
 			r.name, r.unit.format(s.alone), r.unit.format(s.guarded),
 			s.ratio, s.low, s.high, len(r.samples), r.goal)

@@ -10,8 +10,8 @@ func TestWriteTable(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	writeTable(&out, []row{
-		{"CPU per message", microseconds, 1.02, []sample{{10_000, 10_000}, {10_000, 12_000}, {10_000, 11_000}}},
-		{"memory per socket", kibibytes, 0.8, []sample{{100 << 10, 75 << 10}}},
+		{"CPU per message", microseconds, 1.02, []sample{{10_000, 10_000}, {10_000, 12_000}, {10_000, 11_000}}, 0},
+		{"memory per socket", kibibytes, 0.8, []sample{{100 << 10, 75 << 10}}, 0},
 	})
 	want := `| | Caddy alone | with websocket_auth | ratio | lowest to highest round | goal |
 |---|---:|---:|---:|---:|---:|

@@ -127,4 +127,15 @@ func (i *issuer) tokens(alg string, n int, end time.Time) ([]string, error) {
 	return all, err
 }
 
+// renewals returns n tokens of one subject, each a second longer than the
+// last.
+func (i *issuer) renewals(n int, subject string, end time.Time) ([]string, error) {
+	all := make([]string, n)
+	err := parallel(n, 2, func(k int) (err error) {
+		all[k], err = i.token("RS256", subject, end.Add(time.Duration(k+1)*time.Second))
+		return err
+	})
+	return all, err
+}
+
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -8,7 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 )
+
+// grace is how long a socket waits for a new token: long enough for a person
+// to say something meanwhile, in whole seconds.
+const grace = 30 * time.Second
 
 // site is what the Caddyfile of the demonstration depends on.
 type site struct {
@@ -71,19 +76,23 @@ func (s site) caddyfile() ([]byte, error) {
 	}
 	var out bytes.Buffer
 	err = tmpl.Execute(&out, map[string]string{
-		"Storage":    storage,
-		"Addresses":  strings.Join(s.origins(), ", "),
-		"Bind":       s.Listen.Addr().String(),
-		"ChatPath":   chatPath,
-		"Issuer":     s.Issuer,
-		"Audience":   audience,
-		"Cookie":     cookieName,
-		"Origins":    strings.Join(s.origins(), " "),
-		"Chat":       s.Chat,
-		"UserHeader": userHeader,
-		"TokenPath":  tokenPath,
-		"IssuerAddr": strings.TrimPrefix(s.Issuer, "http://"),
-		"Page":       s.Page,
+		"Storage":      storage,
+		"Addresses":    strings.Join(s.origins(), ", "),
+		"Bind":         s.Listen.Addr().String(),
+		"ChatPath":     chatPath,
+		"RenewPath":    renewPath,
+		"EveryPath":    everyPath,
+		"Grace":        strconv.Itoa(int(grace.Seconds())),
+		"Issuer":       s.Issuer,
+		"Audience":     audience,
+		"Cookie":       cookieName,
+		"Origins":      strings.Join(s.origins(), " "),
+		"Chat":         s.Chat,
+		"UserHeader":   userHeader,
+		"TokenPath":    tokenPath,
+		"IssuerAddr":   strings.TrimPrefix(s.Issuer, "http://"),
+		"Page":         s.Page,
+		"SessionsPath": sessionsPath,
 	})
 	return out.Bytes(), err
 }

@@ -1,8 +1,10 @@
 package demo
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -13,6 +15,10 @@ import (
 const (
 	// chatPath is where the chat's WebSocket is.
 	chatPath = "/chat"
+	// renewPath is where it is for tokens that can be renewed.
+	renewPath = chatPath + "/renew"
+	// everyPath is where it is for tokens in every message.
+	everyPath = chatPath + "/every"
 	// userHeader is the header that the chat believes.
 	userHeader = "X-User"
 	// maxMessage is the longest message that the chat takes, in bytes.
@@ -23,12 +29,24 @@ const (
 	chatWriteTimeout = 5 * time.Second
 )
 
+// said is what a member sends, as a JSON text message. One without a text is a
+// sign of life, which the chat answers.
+type said struct {
+	ID   string `json:"id"` // the member's name for it
+	Text string `json:"text"`
+}
+
 // event is what the chat sends, as a JSON text message.
 type event struct {
-	Type string    `json:"type"` // welcome, message, joined or left
+	Type string    `json:"type"` // welcome, message, joined, left or pong
 	From string    `json:"from"`
 	Text string    `json:"text,omitempty"`
 	At   time.Time `json:"at"`
+	// Number counts what everybody gets; that of a welcome is the last one
+	// before it. By it a member sees that nothing is missing.
+	Number int `json:"number,omitempty"`
+	// ID is that of what was said.
+	ID string `json:"id,omitempty"`
 	// Code is the close code with which a member left, as the chat saw it.
 	Code int `json:"code,omitempty"`
 	// Request and Header are the handshake as it reached the chat. A real app
@@ -46,6 +64,7 @@ type chat struct {
 
 	mu     sync.Mutex // guards what follows
 	online map[*member]struct{}
+	number int // of the last event that everybody got
 	closed bool
 }
 
@@ -93,9 +112,32 @@ func (c *chat) read(m *member) int {
 			return websocket.CloseAbnormalClosure
 		}
 		if kind == websocket.TextMessage {
-			c.broadcast(event{Type: "message", From: m.user, Text: string(text), At: time.Now()})
+			c.hear(m, parseSaid(text))
 		}
 	}
+}
+
+// hear passes on what m has said. Only m's reader may call it.
+func (c *chat) hear(m *member, s said) {
+	if s.Text == "" {
+		m.send(encode(event{Type: "pong", From: m.user, ID: s.ID, At: time.Now()}))
+		return
+	}
+	c.broadcast(event{Type: "message", From: m.user, Text: s.Text, ID: s.ID, At: time.Now()})
+}
+
+// parseSaid takes everything that is not as it should be for a text of its
+// own, so that everybody sees what has come through the gate.
+func parseSaid(message []byte) said {
+	var s said
+	decoder := json.NewDecoder(bytes.NewReader(message))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode(&s) == nil {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			return s
+		}
+	}
+	return said{Text: string(message)}
 }
 
 // join lets a member in, unless the chat is closed. If it returns true, the
@@ -112,6 +154,7 @@ func (c *chat) join(m *member, welcome event) bool {
 	c.members.Add(2) // the reader and the writer
 	go c.write(m)
 	c.online[m] = struct{}{}
+	welcome.Number = c.number
 	m.send(encode(welcome))
 	c.broadcastLocked(event{Type: "joined", From: m.user, At: welcome.At})
 	return true
@@ -132,6 +175,8 @@ func (c *chat) broadcast(e event) {
 }
 
 func (c *chat) broadcastLocked(e event) {
+	c.number++
+	e.Number = c.number
 	data := encode(e)
 	for m := range c.online {
 		m.send(data)

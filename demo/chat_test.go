@@ -73,6 +73,61 @@ func TestChatTrustsTheHeader(t *testing.T) {
 	}
 }
 
+// TestChatNumbers: a member can tell that nothing is missing, and which of its
+// messages have come back.
+func TestChatNumbers(t *testing.T) {
+	t.Parallel()
+	_, url := newTestChat(t)
+	alice := dialChat(t, url, "alice")
+	if got := nextEvent(t, alice, "welcome"); got.Number != 0 {
+		t.Errorf("the first welcome has number %d, want 0", got.Number)
+	}
+	bob := dialChat(t, url, "bob")
+	if got := nextEvent(t, bob, "welcome"); got.Number != 1 {
+		t.Errorf("bob's welcome has number %d, want 1, which alice's arrival had", got.Number)
+	}
+	for _, text := range []string{`{"id":"a"}`, `{"id":"b","text":"hello"}`} {
+		if err := bob.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := nextEvent(t, bob, "pong"); got.ID != "a" || got.Number != 0 {
+		t.Errorf("answer to a sign of life = %+v, want one without a number", got)
+	}
+	if got := nextEvent(t, bob, "message"); got.ID != "b" || got.Number != 3 {
+		t.Errorf("message = %+v, want b with number 3", got)
+	}
+	for i, kind := range []string{"joined", "joined", "message"} {
+		if got := nextEvent(t, alice, kind); got.Number != i+1 {
+			t.Errorf("alice got %s with number %d, want %d", kind, got.Number, i+1)
+		}
+	}
+}
+
+func TestParseSaid(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, message string
+		want          said
+	}{
+		{"whole", `{"id":"1","text":"hello"}`, said{"1", "hello"}},
+		{"a sign of life", `{}`, said{}},
+		{"plain text", "hello", said{"", "hello"}},
+		{"a member that the gate should have taken out", `{"text":"a","token":"b"}`, said{"", `{"text":"a","token":"b"}`}},
+		{"a login that the gate should have kept", `{"type":"auth"}`, said{"", `{"type":"auth"}`}},
+		{"something behind it", `{"text":"a"} {`, said{"", `{"text":"a"} {`}},
+		{"another type", `{"text":1}`, said{"", `{"text":1}`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := parseSaid([]byte(tt.message)); got != tt.want {
+				t.Errorf("parseSaid(%s) = %+v, want %+v", tt.message, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestChatTellsHowSomebodyLeft(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

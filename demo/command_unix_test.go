@@ -63,7 +63,7 @@ func dialPrinted(t *testing.T, lines *bufio.Scanner) *websocket.Conn {
 	for lines.Scan() {
 		if rest, ok := strings.CutPrefix(lines.Text(), "# Open "); ok {
 			address, _, _ := strings.Cut(rest, " ")
-			d := testDemo{page: address, t: t, client: &http.Client{Timeout: testTimeout}, issued: new(tokens)}
+			d := testDemo{page: address, path: chatPath, t: t, client: &http.Client{Timeout: testTimeout}, issued: new(tokens)}
 			return d.dial(testCarriers["bearer"], d.take("alice", 60))
 		}
 	}

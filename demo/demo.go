@@ -76,14 +76,24 @@ func (d *Demo) start() error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(chatPath, &d.chat)
+	for _, path := range []string{chatPath, renewPath, everyPath} {
+		mux.Handle(path, &d.chat)
+	}
 	if err := d.startIssuer(); err != nil {
 		return err
 	}
 	if d.site.Chat, err = d.serve(mux); err != nil {
 		return err
 	}
-	if d.site.Page, err = d.serve(page); err != nil {
+	o, err := newOperator(d.site.Issuer)
+	if err != nil {
+		return err
+	}
+	pages := http.NewServeMux()
+	pages.Handle("/", page)
+	pages.Handle(sessionsPath, o.handler())
+	pages.Handle(sessionsPath+"/", o.handler())
+	if d.site.Page, err = d.serve(pages); err != nil {
 		return err
 	}
 	return d.startCaddy()

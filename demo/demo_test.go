@@ -31,6 +31,7 @@ const (
 // towards it.
 type testDemo struct {
 	page   string // URL
+	path   string // where the chat is
 	t      *testing.T
 	client *http.Client
 	issued *tokens
@@ -56,7 +57,7 @@ func TestDemo(t *testing.T) {
 			d.Close()
 		}
 	}()
-	demo := testDemo{page: d.URL(), t: t, client: &http.Client{Timeout: testTimeout}, issued: new(tokens)}
+	demo := testDemo{page: d.URL(), path: chatPath, t: t, client: &http.Client{Timeout: testTimeout}, issued: new(tokens)}
 
 	t.Run("page", func(t *testing.T) { demo.with(t).testPage() })
 	t.Run("announcement", func(t *testing.T) { testAnnouncement(t, d) })
@@ -71,6 +72,8 @@ func TestDemo(t *testing.T) {
 	})
 	t.Run("refusals", func(t *testing.T) { demo.with(t).testRefusals() })
 	t.Run("two people", func(t *testing.T) { demo.with(t).testTwoPeople() })
+	t.Run("messages", func(t *testing.T) { demo.with(t).testMessages() })
+	t.Run("sessions", func(t *testing.T) { demo.with(t).testSessions() })
 
 	socket := demo.dial(testCarriers["bearer"], demo.take("alice", 60))
 	closed = true
@@ -100,7 +103,7 @@ func (d testDemo) with(t *testing.T) testDemo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testDemo{page: d.page, t: t, client: &http.Client{Timeout: testTimeout, Jar: jar}, issued: d.issued}
+	return testDemo{page: d.page, path: d.path, t: t, client: &http.Client{Timeout: testTimeout, Jar: jar}, issued: d.issued}
 }
 
 func (d testDemo) testPage() {
@@ -315,7 +318,7 @@ func (d testDemo) socketURL() *url.URL {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return &url.URL{Scheme: "ws", Host: target.Host, Path: chatPath}
+	return &url.URL{Scheme: "ws", Host: target.Host, Path: d.path}
 }
 
 // closeCode reads until the close frame and returns its code.

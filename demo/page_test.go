@@ -17,9 +17,11 @@ func TestPageHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, contentType := range map[string]string{
-		"/":          "text/html",
-		"/style.css": "text/css",
-		"/page.js":   "text/javascript",
+		"/":            "text/html",
+		"/style.css":   "text/css",
+		"/page.js":     "text/javascript",
+		"/held.js":     "text/javascript",
+		"/carriers.js": "text/javascript",
 	} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest("GET", path, nil))

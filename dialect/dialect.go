@@ -71,7 +71,8 @@ const (
 
 // Speaker follows one socket. Client and App are called one message at a time
 // each, but may run at the same time as each other and as Say. What they are
-// given is valid only during the call; what they return must stay as it is.
+// given is valid only during the call; what they return must stay as it is, but
+// the list of parts only until the next call.
 type Speaker interface {
 	// Client takes a message of the client's apart. Together the parts are the
 	// whole message, in its order. An error means that it can be read in two

@@ -28,21 +28,34 @@ type jsonDialect struct {
 func (d *jsonDialect) Traits() Traits { return Traits{Login: true, Every: true, Renew: true} }
 
 // Start implements Dialect.
-func (d *jsonDialect) Start(o Opening) Speaker { return jsonSpeaker{d: d, every: o.Every} }
+func (d *jsonDialect) Start(o Opening) Speaker {
+	return &jsonSpeaker{d: d, every: o.Every, found: make([]span, d.size)}
+}
 
 // jsonSpeaker keeps nothing of what was said.
 type jsonSpeaker struct {
+	// one and found are for Client alone, and made once: messages come often.
+	one   [1]Part
+	found []span
+
 	d     *jsonDialect
 	every bool
 }
 
 // Client implements Speaker.
-func (s jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
+func (s *jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	switch {
 	case m.Binary && s.every:
 		return []Part{{Kind: Login, Whole: true}}, nil
 	case m.Binary, !s.every && st != Pending && !s.d.mayRenew(m.Data):
 		return asWhole, nil
+	case s.d.separator == "":
+		p, err := s.record(st, m.Data)
+		if err != nil {
+			return nil, err
+		}
+		s.one[0] = p
+		return s.one[:], nil
 	}
 	return s.d.records(m, func(record []byte) (Part, error) {
 		p, err := s.record(st, record)
@@ -54,7 +67,7 @@ func (s jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 }
 
 // App implements Speaker.
-func (s jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
+func (s *jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
 	if st != Pending || m.Binary || len(s.d.allowOut) == 0 {
 		return asWhole, nil
 	}
@@ -69,10 +82,10 @@ func (s jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
 }
 
 // Idle implements Speaker.
-func (s jsonSpeaker) Idle() bool { return !s.every }
+func (s *jsonSpeaker) Idle() bool { return !s.every }
 
 // Say implements Speaker.
-func (s jsonSpeaker) Say(e Event, f Facts) Words {
+func (s *jsonSpeaker) Say(e Event, f Facts) Words {
 	message, _ := f.Context.([]byte)
 	var t *template
 	switch e {
@@ -158,7 +171,7 @@ func (d *jsonDialect) mayRenew(data []byte) bool {
 }
 
 // rules are those that may be meant in a state, in the order they are tried.
-func (s jsonSpeaker) rules(st State) []*rule {
+func (s *jsonSpeaker) rules(st State) []*rule {
 	if s.every || st == Pending {
 		return s.d.rules[len(s.d.rules)-1:]
 	}
@@ -166,9 +179,9 @@ func (s jsonSpeaker) rules(st State) []*rule {
 }
 
 // record reads one record of the client's.
-func (s jsonSpeaker) record(st State, record []byte) (Part, error) {
+func (s *jsonSpeaker) record(st State, record []byte) (Part, error) {
 	body, _, _, ok := s.d.body(record)
-	found := make([]span, s.d.size)
+	found := s.found
 	err := s.d.client.find(body, found)
 	if ok && !errors.Is(err, errNotJSON) {
 		for _, r := range s.rules(st) {
@@ -192,7 +205,7 @@ func (s jsonSpeaker) record(st State, record []byte) (Part, error) {
 
 // meant tells whether a record that was read with err carries the credential
 // of a rule, for one of those who read it if it is ambiguous.
-func (s jsonSpeaker) meant(r *rule, err error, body []byte, found []span) bool {
+func (s *jsonSpeaker) meant(r *rule, err error, body []byte, found []span) bool {
 	switch {
 	case s.every:
 		return found[r.credential].is()
@@ -204,7 +217,7 @@ func (s jsonSpeaker) meant(r *rule, err error, body []byte, found []span) bool {
 }
 
 // credential is the part of a record that carries one, or should.
-func (s jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
+func (s *jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
 	body, head, tail, _ := s.d.body(record)
 	at := found[r.credential]
 	text, _ := at.text(body)
@@ -223,7 +236,7 @@ func (s jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
 }
 
 // context keeps the message for an answer, if one wants values of it.
-func (s jsonSpeaker) context(err error, body []byte) any {
+func (s *jsonSpeaker) context(err error, body []byte) any {
 	if err != nil || !s.d.answers {
 		return nil
 	}

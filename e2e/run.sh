@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Tries websocket_auth with a real browser: builds cmd/caddy and runs the tests
-# in e2e/test against it, each with Caddy, a token issuer and a legacy app as
-# processes of this machine, and Chromium as the client. About a minute.
+# Tries websocket_auth with a real browser and with the clients of real
+# protocols: builds cmd/caddy and runs the tests in e2e/test against it, each
+# with Caddy, a token issuer and a legacy app on this machine. Two minutes.
 #
 # It needs Go, Node.js 20 or later with npm, and Chromium, of which the program
 # can be named by the variable CHROMIUM. As root on Debian it installs what is
 # missing of nodejs, npm and chromium with apt-get. Elsewhere it says what to
-# install. npm puts two packages into e2e/node_modules, at the versions and
-# checksums of package-lock.json: playwright-core, which drives the browser and
-# downloads none, and ws, on which the legacy app is built.
+# install. npm puts into e2e/node_modules, at the versions and checksums of
+# package-lock.json, playwright-core, which drives the browser and downloads
+# none, ws, on which the legacy apps are built, and the clients and servers of
+# the protocols that websocket_auth has dialects for.
 #
 # Arguments are test files, such as test/demo.test.js; without any, all run. A
 # skipped test is a failure. e2e/results holds pictures of the demonstration.

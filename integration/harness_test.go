@@ -152,6 +152,17 @@ func withGlobals(caddyfile string) string {
 // nil.
 func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
 	t.Helper()
+	for {
+		// The admin server of the configuration before may still be closing its
+		// socket, with this connection in the queue.
+		if err := p.load(t, caddyfile); !errors.Is(err, syscall.ECONNRESET) {
+			return err
+		}
+	}
+}
+
+func (p *caddyProc) load(t *testing.T, caddyfile string) error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.adminAddr+"/load",

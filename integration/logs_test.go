@@ -130,7 +130,7 @@ func TestNoCredentialInLogs(t *testing.T) {
 		t.Error(err)
 	}
 	log := p.logs.String()
-	for _, msg := range []string{"handled request", "request refused", "socket opened", "socket closed", "upstream roundtrip"} {
+	for _, msg := range []string{"handled request", "request refused", "socket opened", "socket ended", "upstream roundtrip"} {
 		if len(p.logs.entries(msg)) == 0 {
 			t.Errorf("the log has no line %q, so the test shows nothing", msg)
 		}

@@ -17,7 +17,7 @@ func kept(g *Gate) []string {
 	var list []string
 	for name, is := range map[string]bool{
 		"large buffer":            in.chunks.large != nil,
-		"client's queue":          in.read.queue != nil,
+		"client's queue":          len(in.read.queue) > 0 || in.read.few[0].data != nil || in.read.few[1].data != nil,
 		"client's message":        in.read.asm.raw != nil || in.read.asm.payload != nil,
 		"client's header":         in.read.asm.head != nil || in.read.asm.ctl != nil,
 		"what was held inwards":   in.read.held.frames != nil || in.read.held.bytes != 0,

@@ -15,11 +15,12 @@ import (
 type readInbound struct {
 	on    bool
 	asm   assembler
-	frame []byte     // a buffer for the next message that is made here
-	queue []outgoing // may go to the application
-	held  hold       // may not yet
-	count int        // of messages before the login
-	went  payloads   // what the application has got
+	frame []byte      // a buffer for the next message that is made here
+	few   [2]outgoing // where the queue begins, which is mostly short
+	queue []outgoing  // may go to the application
+	held  hold        // may not yet
+	count int         // of messages before the login
+	went  payloads    // what the application has got
 	// all: the handler takes all there is. join: so pieces may be made one.
 	all, join bool
 }
@@ -215,7 +216,7 @@ func (g *Gate) popOutgoing() []byte {
 		next := r.queue[0]
 		r.queue[0] = outgoing{}
 		if r.queue = r.queue[1:]; len(r.queue) == 0 {
-			r.queue = nil
+			r.queue = r.few[:0]
 		}
 		if next.own && cap(next.data) <= maxKeptFrame {
 			r.frame = next.data[:0] // is out when this is called again

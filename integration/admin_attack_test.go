@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestAttackAdminCrossOrigin: no page in a browser can ask the admin API,
+// whatever it makes of its requests.
+func TestAttackAdminCrossOrigin(t *testing.T) {
+	t.Parallel()
+	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
+	c := s.open(t, h1, "/", s.of("alice"))
+	p := s.socket(t)
+	requests := []struct{ method, path, body string }{
+		{http.MethodGet, "sessions", ""},
+		{http.MethodDelete, "sessions?all=true", ""},
+		{http.MethodDelete, "sessions/" + p.header.Get("X-Session"), ""},
+		{http.MethodPost, "message?all=true", "hello"},
+		{http.MethodPost, "renew?all=true", ""},
+		{http.MethodPost, "revocations", `{"issuer":"` + s.issuer.URL + `","subject":"alice"}`},
+		{http.MethodDelete, "lockouts?all=true", ""},
+		{http.MethodGet, "keys", ""},
+		{http.MethodOptions, "sessions", ""},
+	}
+	for name, header := range map[string]http.Header{
+		"other origin":     {"Origin": {"https://evil.example.com"}, "Content-Type": {"application/json"}},
+		"null origin":      {"Origin": {"null"}, "Content-Type": {"application/json"}},
+		"origin of a site": {"Origin": {"http://" + s.site.site}, "Content-Type": {"application/json"}},
+		"no-cors":          {"Sec-Fetch-Mode": {"no-cors"}, "Content-Type": {"text/plain"}},
+		"navigation":       {"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Site": {"cross-site"}},
+		"rebound name":     {"Host": {"evil.example.com"}},
+	} {
+		for _, r := range requests {
+			status, body := s.ask(t, r.method, r.path, r.body, header)
+			if status < 400 || strings.Contains(body, "alice") {
+				t.Errorf("%s: %s %s: status %d: %s", name, r.method, r.path, status, body)
+			}
+		}
+	}
+	c.says(t, "still here")
+	p.hears(t, "still here")
+	p.says(t, "nothing before this")
+	c.hears(t, "nothing before this")
+	if got := s.revocations(t, ""); len(got) != 0 {
+		t.Errorf("revoked: %+v", got)
+	}
+}
+
+// TestAttackAdminBodies: 10 MiB are refused, whether their length is said or
+// not, and Caddy serves on.
+func TestAttackAdminBodies(t *testing.T) {
+	t.Parallel()
+	s := startPeerSite(t, siteOptions{}, nil)
+	huge := strings.Repeat("a", 10<<20)
+	for _, path := range []string{"message?all=true", "revocations", "renew?all=true", "sessions?all=true"} {
+		for name, body := range map[string]io.Reader{
+			"said": strings.NewReader(huge), "chunked": io.MultiReader(strings.NewReader(huge)),
+		} {
+			method := http.MethodPost
+			if strings.HasPrefix(path, "sessions") {
+				method = http.MethodDelete
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			r, err := http.NewRequestWithContext(ctx, method, "http://"+s.adminAddr+"/websocket_auth/"+path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			// The answer may come before all is sent, and the connection end.
+			if answer, err := adminClient.Do(r); err == nil {
+				if answer.StatusCode != http.StatusRequestEntityTooLarge && answer.StatusCode != http.StatusBadRequest {
+					t.Errorf("%s %s, %s: %s", method, path, name, answer.Status)
+				}
+				answer.Body.Close()
+			}
+			cancel()
+		}
+	}
+	s.asks(t, http.MethodGet, "sessions", "", `{"sessions":[],"total":0,"next":""}`)
+}
+
+// TestAttackAdminCanary: no answer holds a credential, wherever it travelled.
+func TestAttackAdminCanary(t *testing.T) {
+	t.Parallel()
+	s := startPeerSite(t, siteOptions{
+		directives: "from header\nfrom query\nfrom cookie session\nfrom subprotocol\nfrom first_message",
+	}, nil)
+	var secrets []string
+	secret := func() string {
+		token := s.issuer.token(map[string]any{"nonsense": len(secrets)})
+		parts := strings.Split(token, ".")
+		secrets = append(secrets, parts[1], parts[2])
+		return token
+	}
+	header := map[string]http.Header{
+		"/":                           {"Authorization": {"Bearer " + secret()}},
+		"/cookie":                     {"Cookie": {"session=" + secret()}, "Origin": {"http://" + s.site.site}},
+		"/subprotocol":                {"Sec-Websocket-Protocol": {"bearer, " + secret()}},
+		"/?access_token=" + secret():  nil,
+		"/bad?access_token=bad" + "x": nil,
+	}
+	for path, h := range header {
+		s.handshake(t, h1, path, h)
+	}
+	c := s.open(t, h1, "/", noHeader)
+	token := secret()
+	c.says(t, login(token))
+	c.hearsWord(t, "auth_ok")
+	all := ""
+	for _, path := range []string{"sessions", "revocations", "lockouts", "keys", "sessions?" + token + "=1", "sessions?limit=" + token} {
+		_, body := s.ask(t, http.MethodGet, path, "", nil)
+		all += body
+	}
+	for _, one := range s.sessions(t, "") {
+		_, body := s.ask(t, http.MethodGet, "sessions/"+one.ID, "", nil)
+		all += body
+	}
+	if n := strings.Count(all, `"subject":"alice"`); n < 10 {
+		t.Errorf("only %d sessions were seen", n)
+	}
+	for _, s := range secrets {
+		if strings.Contains(all, s) {
+			t.Errorf("an answer holds %q", s)
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// canaryConfig is a Caddyfile with a site for every flow.
+func canaryConfig() string {
+	const auth = "verify jwt {$JWKS} {\naudience chat\n}\n"
+	var sites strings.Builder
+	for _, d := range canaryDialects {
+		fmt.Fprintf(&sites, "route /%s {\nwebsocket_auth {\n%s%s\n}\nimport app\n}\n", d.name, auth, d.lines)
+	}
+	for _, onBad := range []string{"close", "tell", "drop"} {
+		fmt.Fprintf(&sites, "route /every-%s {\nwebsocket_auth {\n%sfrom every_message {\non_bad %s\n}\n}\nimport app\n}\n", onBad, auth, onBad)
+	}
+	return `{
+	debug
+	metrics
+	grace_period 5s
+	log default {` + logFilter + `	}
+	websocket_auth {
+		lockout 100000 1m 1m
+	}
+}
+(app) {
+	reverse_proxy {$BACKEND} {
+		stream_close_delay 1h
+		header_up X-User {http.auth.user.id}
+		header_up X-Error {http.websocket_auth.error}
+	}
+}
+http://{$SITE} {
+	log {` + logFilter + `	}
+	websocket_logout /logout {
+		issuer {$ISSUER}
+		audience chat-client
+	}
+	` + sites.String() + `
+	route /renewing {
+		websocket_auth {
+			` + auth + `
+			from header
+			from first_message
+			on_expiry renew {
+				path /renewing
+			}
+			sessions_per_user 3 replace
+			ping 1s 1s
+			on_reload recheck
+		}
+		import app
+	}
+	route /panic {
+		websocket_auth {
+			` + auth + `
+			from header
+			from first_message
+		}
+		reverse_proxy {$PANICS}
+	}
+	route {
+		websocket_auth {
+			` + auth + `
+			from subprotocol
+			from query access_token ticket
+			from header
+			from header X-Token
+			from cookie session
+			http authenticate
+			reject close
+		}
+		import app
+	}
+	handle_errors {
+		respond "{http.websocket_auth.error} {err.message}"
+	}
+}
+`
+}
+
+// canaries are secrets, each of a flow of its own.
+type canaries struct {
+	*site
+	backend *backend
+
+	mu     sync.Mutex // guards the following
+	tokens map[string]string
+	heard  map[string]string // what clients were told, by flow
+	// untouched is the flow whose parameter no source is called, so that it is
+	// the application's, and is only kept out of logs.
+	untouched string
+}
+
+// mint returns tokens that are good or bad, each the only one of its kind.
+func (c *canaries) mint(flow string) map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A later one ends later, so that it may renew.
+	exp := time.Now().Add(time.Hour + time.Duration(len(c.tokens))*time.Second)
+	claims := func(changes map[string]any) map[string]any {
+		return c.issuer.claims(map[string]any{"jti": flow, "exp": exp.Unix()}, changes)
+	}
+	tokens := map[string]string{
+		"good":          sign(jwt{claims: claims(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()})}),
+		"expired":       sign(jwt{claims: claims(map[string]any{"exp": 1})}),
+		"other app's":   sign(jwt{claims: claims(map[string]any{"aud": "another"})}),
+		"stranger's":    sign(jwt{claims: claims(map[string]any{}), key: strangerKey()}),
+		"unknown key's": sign(jwt{claims: claims(map[string]any{}), header: map[string]any{"kid": "elsewhere"}}),
+		"mallory's":     sign(jwt{claims: claims(map[string]any{"sub": "mallory"})}),
+		"opaque":        "opaque-secret-" + b64(hmacSHA256([]byte("opaque"), flow)),
+	}
+	for kind, token := range tokens {
+		c.tokens[flow+", "+kind] = token
+	}
+	return tokens
+}
+
+// talk opens a socket, sends messages and returns when the server has ended
+// it. Request lines and messages are given as they are.
+func (c *canaries) talk(t *testing.T, flow, path string, header []string, messages ...string) {
+	t.Helper()
+	conn := dialRaw(t, c.site.site)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	conn.send(t, upgrade(c.site.site, path, header...))
+	answer := conn.response(t)
+	told := fmt.Sprint(answer.Status, answer.Header)
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		ws := newWSConn(conn.br, conn, func() { conn.Close() })
+		for _, message := range messages {
+			opcode := byte(opText)
+			if strings.HasPrefix(message, "\x10") {
+				opcode = opBinary
+			}
+			_ = ws.write(opcode, []byte(message)) // may have been closed
+		}
+		_ = ws.write(opClose, []byte{0x03, 0xe8}) // already
+		rest, _ := io.ReadAll(conn.br)            // a reset is an end like any other
+		told += string(rest)
+	} else {
+		body, _ := io.ReadAll(answer.Body)
+		told += string(body)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard[flow] += told
+}
+
+// plain sends a request that is no handshake.
+func (c *canaries) plain(t *testing.T, flow, method, path string, header http.Header, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.site.site+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	answer, err := adminClient.Do(r)
+	if err != nil {
+		return // a panic behind has ended the connection
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(answer.Body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard[flow] += fmt.Sprint(answer.Status, answer.Header, string(text))
+}
+
+// TestCanaries: each flow, good and bad, has secrets of its own. They are
+// looked for in all that Caddy writes at debug level, in what the admin API and
+// the metrics say, in what clients are told and in what the application gets.
+func TestCanaries(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	panics := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(panics.Close)
+	c := &canaries{
+		site: &site{issuer: newIssuer(t)}, backend: b, tokens: make(map[string]string), heard: make(map[string]string),
+	}
+	c.caddyProc = startCaddy(t, canaryConfig(), withEnv("JWKS", c.issuer.jwksURL()), withEnv("ISSUER", c.issuer.URL),
+		withEnv("BACKEND", b.addr), withEnv("PANICS", panics.Listener.Addr().String()))
+	var flows sync.WaitGroup
+	for _, flow := range []func(*testing.T){
+		c.carried, c.loggedIn, c.everyMessage, c.renewed, c.loggedOut, c.panicked,
+	} {
+		flows.Go(func() { flow(t) })
+	}
+	flows.Wait()
+	told := c.administered(t)
+	if err := c.reload(t, strings.ReplaceAll(canaryConfig(), "audience chat\n", "audience nobody\n")); err != nil {
+		t.Error(err)
+	}
+	c.waitLog(t, "socket refused by the new configuration")
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+	log := c.logs.String()
+	for _, msg := range []string{
+		"handled request", "request refused", "socket opened", "socket ended", "socket renewed", "upstream roundtrip", "event",
+	} {
+		if len(c.logs.entries(msg)) == 0 {
+			t.Errorf("the log has no line %q, so the test shows nothing", msg)
+		}
+	}
+	for _, d := range canaryDialects {
+		if !strings.Contains(log, `"dialect":"`+d.name+`"`) || len(b.seen("/"+d.name)) == 0 {
+			t.Errorf("nobody has logged in with the dialect %s, so the test shows nothing", d.name)
+		}
+	}
+	c.search(t, "the log", log)
+	c.search(t, "what the admin API says", told)
+	for flow, heard := range c.heard {
+		c.search(t, "what a client was told in the flow "+flow, heard)
+	}
+	for name, token := range c.tokens {
+		if strings.HasPrefix(name, c.untouched+", ") {
+			continue
+		}
+		if slices.ContainsFunc(pieces(token), b.received) {
+			t.Errorf("the application got the secret of: %s", name)
+		}
+	}
+}
+
+// search expects no secret in text.
+func (c *canaries) search(t *testing.T, where, text string) {
+	t.Helper()
+	for name, token := range c.tokens {
+		for _, secret := range pieces(token) {
+			if before, after, found := strings.Cut(text, secret); found {
+				t.Errorf("in %s is the secret of: %s\n%s<here>%.200s", where, name, lastBytes(before, 500), after)
+				break
+			}
+		}
+	}
+}
+
+// carried sends tokens in requests.
+func (c *canaries) carried(t *testing.T) {
+	for n := range carriers("/", "x") {
+		flow := fmt.Sprint("carrier ", n)
+		for _, token := range c.mint(flow) {
+			h := carriers("/carried", token)
+			if strings.Contains(h[n%len(h)].path, "ACCESS_TOKEN") {
+				c.untouched = flow
+			}
+			if n >= len(h) {
+				continue // a form that is for tokens of another shape
+			}
+			header := lines(h[n].header)
+			if len(h[n].subprotocols) > 0 {
+				header = append(header, "Sec-WebSocket-Protocol: "+strings.Join(h[n].subprotocols, ", "))
+			}
+			if bare := len(h[n].subprotocols) == 1; bare {
+				flow = "bare" // all there is to answer is what was offered
+			}
+			c.talk(t, flow, h[n].path, header)
+			c.plain(t, flow, http.MethodGet, h[n].path, h[n].header.Clone(), "")
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.heard, "bare")
+}
+
+// loggedIn sends tokens in first messages.
+func (c *canaries) loggedIn(t *testing.T) {
+	for _, d := range canaryDialects {
+		flow := "dialect " + d.name
+		for kind, token := range c.mint(flow) {
+			var header []string
+			if d.protocol != "" {
+				header = append(header, "Sec-WebSocket-Protocol: "+d.protocol)
+			}
+			for _, message := range d.messages(token) {
+				c.talk(t, flow, "/"+d.name, header, message, "after it")
+				if kind == "good" {
+					c.talk(t, flow, "/"+d.name, header, message[:len(message)-10])
+				}
+			}
+		}
+	}
+}
+
+// everyMessage sends tokens in every message.
+func (c *canaries) everyMessage(t *testing.T) {
+	for _, onBad := range []string{"close", "tell", "drop"} {
+		flow := "every message, " + onBad
+		tokens := c.mint(flow)
+		for _, token := range tokens {
+			c.talk(t, flow, "/every-"+onBad, nil, carrying(tokens["good"], 1), carrying(token, 2), `{"token":{"a":"`+token+`"}}`, token)
+		}
+	}
+}
+
+// renewed renews with tokens, by messages and over HTTP.
+func (c *canaries) renewed(t *testing.T) {
+	tokens := c.mint("renewal")
+	for _, token := range tokens {
+		c.talk(t, "renewal", "/renewing", []string{"Authorization: Bearer " + tokens["good"]}, login(token), "after it")
+		session := strings.Repeat("A", 26)
+		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session+"&access_token="+token,
+			http.Header{"Authorization": {"Bearer " + token}}, "")
+	}
+	// A socket that stays, for the reload, and with it a renewal that counts.
+	header := http.Header{"Authorization": {"Bearer " + c.mint("renewed")["mallory's"]}}
+	ws := c.open(t, h1, "/renewing", header)
+	ws.says(t, login(c.mint("renewed again")["mallory's"]))
+	for _, session := range c.sessions(t, "jti=renewed") {
+		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session.ID,
+			http.Header{"Authorization": {"Bearer " + c.mint("renewed over HTTP")["mallory's"]}}, "")
+	}
+	go func() { // answers pings
+		for {
+			f, err := ws.read()
+			if err != nil || ws.write(opPong, f.payload) != nil {
+				return
+			}
+		}
+	}()
+}
+
+// loggedOut sends logout tokens, and tokens that are none.
+func (c *canaries) loggedOut(t *testing.T) {
+	tokens := c.mint("logout")
+	tokens["logout"] = sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: c.issuer.claims(map[string]any{
+		"aud": "chat-client", "jti": "logout", "exp": time.Now().Add(2 * time.Minute).Unix(), "sub": "nobody",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}, "scope": absent,
+	})})
+	c.mu.Lock()
+	c.tokens["logout, good"] = tokens["logout"]
+	c.mu.Unlock()
+	for _, token := range tokens {
+		form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+		c.plain(t, "logout", http.MethodPost, "/logout", form, url.Values{"logout_token": {token}}.Encode())
+		c.plain(t, "logout", http.MethodPost, "/logout", form.Clone(), url.Values{"logout_token": {token, token}}.Encode())
+	}
+}
+
+// panicked sends tokens where the application behind fails.
+func (c *canaries) panicked(t *testing.T) {
+	for _, token := range c.mint("panic") {
+		c.talk(t, "panic", "/panic", []string{"Authorization: Bearer " + token})
+		c.talk(t, "panic", "/panic", nil, login(token))
+	}
+}
+
+// administered returns all that the admin API and the metrics say.
+func (c *canaries) administered(t *testing.T) string {
+	c.revoke(t, map[string]any{"issuer": c.issuer.URL, "subject": "carol", "reason": "canary"})
+	var told strings.Builder
+	for _, path := range []string{"sessions", "revocations", "lockouts", "keys"} {
+		status, body := c.ask(t, http.MethodGet, path, "", nil)
+		if status != http.StatusOK {
+			t.Errorf("%s: status %d", path, status)
+		}
+		told.WriteString(body)
+	}
+	if !strings.Contains(told.String(), "mallory") {
+		t.Error("no socket is listed, so the test shows nothing")
+	}
+	told.WriteString(c.admin(t, "/metrics") + c.admin(t, "/config/"))
+	return told.String()
+}

@@ -1,0 +1,285 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// redisServer is a Redis of a test's own.
+type redisServer struct {
+	port    string
+	options []string
+	process *exec.Cmd
+}
+
+// startRedis starts a Redis on a free port of the loopback device, with
+// further options. Without any it forgets everything when it is killed.
+func startRedis(t *testing.T, options ...string) *redisServer {
+	t.Helper()
+	r := &redisServer{port: nextFreePort(t)}
+	r.options = append([]string{
+		"--port", r.port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--daemonize", "no", "--logfile", "",
+	}, options...)
+	r.start(t)
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *redisServer) addr() string { return "127.0.0.1:" + r.port }
+
+// start returns when Redis takes connections.
+func (r *redisServer) start(t *testing.T) {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("this test needs redis-server on the PATH: install it, on Debian with \"apt-get install redis-server\"")
+	}
+	process := exec.Command(path, r.options...)
+	output, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.process = process
+	ready := make(chan string, 1)
+	go func() {
+		var log strings.Builder
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			if strings.Contains(lines.Text(), "eady to accept connections") {
+				ready <- ""
+			}
+			log.WriteString(lines.Text() + "\n")
+		}
+		select {
+		case ready <- "redis-server has ended: " + log.String():
+		default:
+		}
+	}()
+	if problem := receive(t, "line of redis-server that it is ready", ready, patience); problem != "" {
+		t.Fatal(problem)
+	}
+}
+
+// kill ends Redis as a crash does.
+func (r *redisServer) kill() {
+	if r.process != nil {
+		_ = r.process.Process.Kill()
+		_ = r.process.Wait()
+		r.process = nil
+	}
+}
+
+// cable is what connects a node to Redis, and can be cut.
+type cable struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex // guards the following
+	mode  cableMode
+	flows chan struct{} // closed while bytes flow
+	conns map[net.Conn]bool
+}
+
+type cableMode int
+
+const (
+	whole  cableMode = iota
+	cut              // connections are reset, and refused
+	silent           // nothing gets through, and nobody says so
+)
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{listener: listener, to: to, flows: make(chan struct{}), conns: make(map[net.Conn]bool)}
+	close(c.flows)
+	go c.serve()
+	t.Cleanup(func() {
+		listener.Close()
+		c.set(cut)
+	})
+	return c
+}
+
+// set changes what becomes of bytes and connections.
+func (c *cable) set(mode cableMode) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if was := c.mode; (was == silent) != (mode == silent) {
+		if mode == silent {
+			c.flows = make(chan struct{})
+		} else {
+			close(c.flows)
+		}
+	}
+	c.mode = mode
+	if mode == cut {
+		for conn := range c.conns {
+			conn.Close()
+		}
+		clear(c.conns)
+	}
+}
+
+func (c *cable) serve() {
+	for {
+		conn, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		go c.connect(conn)
+	}
+}
+
+// adopt notes connections to be closed by a cut.
+func (c *cable) adopt(conns ...net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mode == cut {
+		return false
+	}
+	for _, conn := range conns {
+		c.conns[conn] = true
+	}
+	return true
+}
+
+func (c *cable) connect(from net.Conn) {
+	defer from.Close()
+	to, err := net.Dial("tcp", c.to)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	if !c.adopt(from, to) {
+		return
+	}
+	go func() {
+		defer from.Close()
+		defer to.Close()
+		c.carry(to, from)
+	}()
+	c.carry(from, to)
+}
+
+// carry copies while bytes flow.
+func (c *cable) carry(to io.Writer, from io.Reader) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		c.mu.Lock()
+		flows := c.flows
+		c.mu.Unlock()
+		<-flows
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// fleet is Caddys that share a Redis, an issuer and an application.
+type fleet struct {
+	redis  *redisServer
+	cables []*cable
+	nodes  []*site
+	more   siteOptions
+	lag    *lag
+	issued time.Time // when all tokens were: before any revocation
+}
+
+// options are those of node n.
+func (f *fleet) options(n int, outage string) siteOptions {
+	o := f.more
+	o.globals = "grace_period 5s\nwebsocket_auth {\nstore redis redis://" + f.cables[n].listener.Addr().String() +
+		" {\nprefix fleet\non_outage " + outage + "\n}\n" + f.more.globals + "\n}"
+	return o
+}
+
+// startFleet starts nodes that let clients in. more.globals are lines for the
+// global option websocket_auth.
+func startFleet(t *testing.T, nodes int, redis *redisServer, more siteOptions) *fleet {
+	t.Helper()
+	f := &fleet{redis: redis, more: more, lag: measureLag(t), issued: time.Now().Add(-time.Minute)}
+	issuer, app := newIssuer(t), startApp(t)
+	for n := range nodes {
+		f.cables = append(f.cables, newCable(t, redis.addr()))
+		o := f.options(n, "serve")
+		s := &site{issuer: issuer, app: app}
+		s.caddyProc = startCaddy(t, o.caddyfile(), withEnv("JWKS", issuer.jwksURL()), withEnv("APP", app.addr()))
+		t.Cleanup(s.closeAll)
+		f.nodes = append(f.nodes, s)
+	}
+	f.await(t, patience, f.token("somebody"), http.StatusSwitchingProtocols)
+	return f
+}
+
+// token returns the header of a client with a subject of its own.
+func (f *fleet) token(subject string) http.Header {
+	return f.nodes[0].named(map[string]any{
+		"sub": subject, "jti": "jti of " + subject, "iat": f.issued.Unix(),
+	})
+}
+
+// await waits until all nodes, or these, answer a handshake with status.
+func (f *fleet) await(t *testing.T, within time.Duration, header http.Header, status int, nodes ...*site) {
+	t.Helper()
+	if len(nodes) == 0 {
+		nodes = f.nodes
+	}
+	start := time.Now()
+	for n, s := range nodes {
+		eventually(t, patience, func() string {
+			if got := s.admits(t, header); got != status {
+				return fmt.Sprintf("node %d answers with status %d, want %d", n, got, status)
+			}
+			return ""
+		})
+	}
+	f.lag.inTime(t, fmt.Sprintf("status %d on all nodes", status), start, time.Now(), within)
+}
+
+// answers expects this status of all nodes now, and nobody to wait for it.
+func (f *fleet) answers(t *testing.T, who string, header http.Header, status int) {
+	t.Helper()
+	for n, s := range f.nodes {
+		start := time.Now()
+		s.expects(t, fmt.Sprintf("%s at node %d", who, n), header, status)
+		f.lag.inTime(t, "answer to a handshake", start, time.Now(), time.Second)
+	}
+}
+
+// revoke revokes a subject on node n, and expects this status.
+func (f *fleet) revoke(t *testing.T, n int, subject string, status int) {
+	t.Helper()
+	text := fmt.Sprintf(`{"issuer":%q,"subject":%q}`, f.nodes[0].issuer.URL, subject)
+	if got, body := f.nodes[n].ask(t, http.MethodPost, "revocations", text, jsonType); got != status {
+		t.Fatalf("revoking %s on node %d: status %d, want %d: %s", subject, n, got, status, body)
+	}
+}
+
+// open opens a socket of a subject on each node.
+func (f *fleet) open(t *testing.T, subject string) (all []*wsConn) {
+	t.Helper()
+	for _, s := range f.nodes {
+		all = append(all, s.open(t, h1, "/echo", f.token(subject)))
+	}
+	return all
+}

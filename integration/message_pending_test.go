@@ -1,0 +1,159 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// openFrom opens a socket from a client address of this machine.
+func (s *site) openFrom(ctx context.Context, ip string) (*wsConn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+	conn, err := d.DialContext(ctx, "tcp", s.site)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.request(ctx, h1, "/", nil)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	c, answer, err := h1Conn{conn}.open(r)
+	if err == nil && c == nil {
+		err = errors.New(answer.Status)
+	}
+	if err != nil {
+		conn.Close()
+	}
+	return c, err
+}
+
+// loopback returns client address n. Where the system knows only one, it is
+// that.
+func loopback(n int) string {
+	if runtime.GOOS == "darwin" {
+		return "127.0.0.1"
+	}
+	return fmt.Sprintf("127.0.%d.%d", 1+n/200, 1+n%200)
+}
+
+// TestAttackPendingFromOneAddress: 10,000 sockets of one client that do not
+// log in. There are never more than the limit: each one more ends the oldest.
+// Another client has not even to wait.
+func TestAttackPendingFromOneAddress(t *testing.T) {
+	t.Parallel()
+	const all, limit = 10_000, 100
+	s := startPeerSite(t, siteOptions{directives: `pending 150 100
+		from header
+		from first_message {
+			within 1m
+		}`}, nil)
+	before := openFiles(t, s.cmd.Process.Pid)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
+	defer cancel()
+	honest, err := s.openFrom(ctx, loopback(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer honest.vanish()
+	var waiting []*wsConn
+	most := 0
+	for n := range all {
+		c, err := s.openFrom(ctx, loopback(0))
+		if err != nil {
+			t.Fatalf("socket %d: %v", n, err)
+		}
+		if waiting = append(waiting, c); len(waiting) > limit {
+			c, waiting = waiting[0], waiting[1:]
+			if heard := c.beforeClose(t, closeTimeout); len(heard) != 1 {
+				t.Fatalf("socket %d: before the close frame came %q", n-limit, heard)
+			}
+			c.vanish()
+		}
+		if n%500 == 0 {
+			most = max(most, openFiles(t, s.cmd.Process.Pid))
+		}
+	}
+	if most > before+2*limit+50 {
+		t.Errorf("Caddy had up to %d descriptors open, %d before", most, before)
+	}
+	s.unasked(t)
+	honest.says(t, login(s.issuer.token()))
+	honest.accepted(t, time.Now().Add(time.Hour))
+	s.socket(t)
+	// Those that are left can still log in.
+	last := waiting[len(waiting)-1]
+	last.says(t, login(s.issuer.token()))
+	last.accepted(t, time.Now().Add(time.Hour))
+	s.socket(t)
+	for _, c := range waiting {
+		c.vanish()
+	}
+}
+
+// TestAttackPendingFromManyAddresses: fifty clients fill all there is for
+// sockets that have not logged in, and fill it up again whenever one of theirs
+// is closed. Honest clients come in meanwhile and all of them log in.
+func TestAttackPendingFromManyAddresses(t *testing.T) {
+	t.Parallel()
+	const attackers, honest = 50, 100
+	s := startPeerSite(t, siteOptions{directives: `pending 200 20
+		from first_message {
+			within 30s
+		}`}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	attack, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	opened := make(chan struct{}, 1<<16)
+	for n := range attackers {
+		wg.Go(func() { s.holdPending(attack, loopback(n), 4, opened) })
+	}
+	for range 200 {
+		receive(t, "socket of an attacker", opened, patience)
+	}
+	exp := time.Now().Add(time.Hour)
+	token := login(s.issuer.expiring(exp))
+	for n := range honest {
+		c, err := s.openFrom(ctx, loopback(attackers+n%10))
+		if err != nil {
+			t.Fatalf("honest client %d: %v", n, err)
+		}
+		c.pings(t, "still here")
+		c.says(t, token)
+		c.accepted(t, exp)
+		c.vanish()
+		s.socket(t)
+	}
+}
+
+// holdPending keeps n sockets open that do not log in, and opens another one
+// for each that is closed.
+func (s *site) holdPending(ctx context.Context, ip string, n int, opened chan<- struct{}) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				c, err := s.openFrom(ctx, ip)
+				if err != nil {
+					return
+				}
+				opened <- struct{}{}
+				stop := context.AfterFunc(ctx, c.vanish)
+				for err == nil {
+					_, err = c.read()
+				}
+				stop()
+				c.vanish()
+			}
+		})
+	}
+	wg.Wait()
+}

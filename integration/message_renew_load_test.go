@@ -1,0 +1,196 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// renewalLoad is traffic in both directions through sockets that are renewed
+// again and again.
+type renewalLoad struct {
+	sockets  int
+	lasts    time.Duration
+	interval time.Duration // between the messages of one side of one socket
+	life     time.Duration // of each token
+
+	tokens    sync.Map // by the second they end at: what makes the token
+	suspended atomic.Int64
+	renewed   atomic.Int64
+}
+
+// TestRenewalUnderLoad is TestSoakRenewal with fewer sockets for a shorter
+// time.
+func TestRenewalUnderLoad(t *testing.T) {
+	t.Parallel()
+	l := &renewalLoad{sockets: 100, lasts: 15 * time.Second, interval: 50 * time.Millisecond, life: 5 * time.Second}
+	l.run(t)
+}
+
+// done ends the messages of one side. The number of them stands behind it.
+const done = "done "
+
+// run has both sides of each socket send numbered messages, and expects each
+// number at the other side exactly once and in order. Half of the clients
+// renew when they are asked to, the others once their socket is suspended.
+func (l *renewalLoad) run(t *testing.T) {
+	results := make(chan error, 2*l.sockets)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		results <- l.serve(w, r)
+	}))
+	t.Cleanup(app.Close)
+	o := renewing("")
+	o.env = []startOption{withEnv("APP", strings.TrimPrefix(app.URL, "http://"))}
+	s := startSite(t, o)
+	conns := openMany(t, s, h1, "/", s.bearer(time.Now().Add(2*l.life)), l.sockets, 1)
+	for n, c := range conns {
+		go func() { results <- l.talk(c, s.issuer, n%2 == 0) }()
+	}
+	for range 2 * l.sockets {
+		if err := receive(t, "end of a side", results, l.lasts+2*patience); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("%d renewals, %d suspensions", l.renewed.Load(), l.suspended.Load())
+	least := int64(l.sockets) * int64(l.lasts/l.life/2)
+	if l.renewed.Load() < 2*least || l.suspended.Load() < least/2 {
+		t.Errorf("want at least %d renewals and %d suspensions", 2*least, least/2)
+	}
+}
+
+// serve is the application's side of a socket.
+func (l *renewalLoad) serve(w http.ResponseWriter, r *http.Request) error {
+	u := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+	conn, err := u.Upgrade(w, r, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	sent := make(chan error, 1)
+	go func() {
+		sent <- l.send(func(p []byte) error { return conn.WriteMessage(websocket.BinaryMessage, p) })
+	}()
+	var in numbers
+	for !in.done {
+		_, p, err := conn.ReadMessage()
+		if err == nil {
+			err = in.take(p)
+		}
+		if err != nil {
+			return fmt.Errorf("application, message %d: %w", in.next, err)
+		}
+	}
+	if err := <-sent; err != nil {
+		return fmt.Errorf("application, sending: %w", err)
+	}
+	_, _, err = conn.ReadMessage() // the client goes when it has all
+	if !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		return fmt.Errorf("application, at the end: %w", err)
+	}
+	return nil
+}
+
+// talk is the client's side of a socket. It renews early or late.
+func (l *renewalLoad) talk(c *wsConn, i *issuer, early bool) error {
+	sent := make(chan error, 1)
+	renew := func() error { return c.write(opText, []byte(l.login(i))) }
+	if err := renew(); err != nil {
+		return err
+	}
+	go func() { sent <- l.send(func(p []byte) error { return c.write(opBinary, p) }) }()
+	var in numbers
+	for !in.done {
+		f, err := c.read()
+		switch {
+		case err != nil:
+		case f.opcode == opBinary:
+			err = in.take(f.payload)
+		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_required"`)):
+			if early {
+				err = renew()
+			}
+		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_expired"`)):
+			l.suspended.Add(1)
+			err = renew()
+		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_ok"`)):
+			l.renewed.Add(1)
+		default:
+			err = fmt.Errorf("opcode %#x with %.100q", f.opcode, f.payload)
+		}
+		if err != nil {
+			return fmt.Errorf("client, message %d: %w", in.next, err)
+		}
+	}
+	if err := <-sent; err != nil {
+		return fmt.Errorf("client, sending: %w", err)
+	}
+	if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+		return err
+	}
+	for {
+		_, err := c.read()
+		if end, ok := errors.AsType[*closed](err); ok && end.code == 1000 {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("client, at the end: %w", err)
+		}
+	}
+}
+
+// login returns the message with a token that lives for l.life. Tokens are
+// shared: signing them is not what is tested.
+func (l *renewalLoad) login(i *issuer) string {
+	exp := time.Now().Add(l.life + time.Second/2).Truncate(time.Second)
+	signed := sync.OnceValue(func() string { return login(i.expiring(exp)) })
+	found, _ := l.tokens.LoadOrStore(exp.Unix(), signed)
+	return found.(func() string)()
+}
+
+// send sends numbered messages for the time of the test, and then how many
+// they were.
+func (l *renewalLoad) send(write func([]byte) error) error {
+	ticker := time.NewTicker(l.interval)
+	defer ticker.Stop()
+	end := time.Now().Add(l.lasts)
+	n := uint64(0)
+	for ; time.Now().Before(end); n++ {
+		if err := write(numbered(n)); err != nil {
+			return err
+		}
+		<-ticker.C
+	}
+	return write(binary.BigEndian.AppendUint64([]byte(done), n))
+}
+
+// numbers checks numbered messages.
+type numbers struct {
+	next uint64
+	done bool
+}
+
+// take takes the next message, which must be the one that follows.
+func (n *numbers) take(p []byte) error {
+	if count, ok := bytes.CutPrefix(p, []byte(done)); ok && len(count) == 8 {
+		n.done = true
+		if got := binary.BigEndian.Uint64(count); got != n.next {
+			return fmt.Errorf("%d messages came of %d", n.next, got)
+		}
+		return nil
+	}
+	if !bytes.Equal(p, numbered(n.next)) {
+		return fmt.Errorf("%d bytes that are another message", len(p))
+	}
+	n.next++
+	return nil
+}

@@ -1,0 +1,176 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// momentRounds times momentSockets is how often a renewal comes in the very
+// moment of the end.
+const momentRounds, momentSockets = 5, 200
+
+// TestAttackRenewalInTheMomentOfTheEnd: renewals that come just before, at, and
+// just after the end, a thousand times, each between two messages. The socket
+// lives on each time, and both messages arrive once and in order, whichever
+// side of the end they came on.
+func TestAttackRenewalInTheMomentOfTheEnd(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, renewing("warn 0s"))
+	exp := soon(expiryAfterOpening)
+	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
+	for round := range momentRounds {
+		next := exp.Add(2 * time.Second)
+		message := login(s.issuer.expiring(next))
+		s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *wsConn) error {
+			if err := renewBetween(c, message, fmt.Sprint(round)); err != nil {
+				return fmt.Errorf("round %d, %v before the next end: %w", round, time.Until(next), err)
+			}
+			return nil
+		})
+		exp = next
+	}
+}
+
+// atTheEnd runs f for each socket within spread of exp, on both sides of it, and
+// fails the test for what f returns.
+func (s *site) atTheEnd(t *testing.T, conns []*wsConn, exp time.Time, spread time.Duration, f func(c *wsConn) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	results := make(chan error, len(conns))
+	for n, c := range conns {
+		wg.Go(func() {
+			offset := spread * time.Duration(2*n-len(conns)) / time.Duration(len(conns))
+			timer := time.NewTimer(time.Until(exp) + offset)
+			defer timer.Stop()
+			<-timer.C
+			results <- c.within(patience, func() error { return f(c) })
+		})
+	}
+	wg.Wait()
+	close(results)
+	for err := range results {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// renewBetween sends a message, a renewal and another message, and expects the
+// echoes of the two and the acceptance, with at most the word of a suspension
+// before that.
+func renewBetween(c *wsConn, renewal, name string) error {
+	var all []byte
+	for _, text := range []string{"before " + name, renewal, "after " + name} {
+		all = append(all, clientFrame(0x80|opText, []byte(text))...)
+	}
+	if err := c.writeRaw(all); err != nil {
+		return err
+	}
+	var echoes []string
+	renewed := false
+	for !renewed || len(echoes) < 2 {
+		f, err := c.read()
+		if err != nil {
+			return err
+		}
+		switch text := string(f.payload); {
+		case strings.HasPrefix(text, `{"type":"auth_ok"`) && !renewed:
+			renewed = true
+		case text == `{"type":"auth_expired"}` && !renewed:
+		case strings.HasPrefix(text, "{"):
+			return errors.New("told " + text)
+		default:
+			echoes = append(echoes, text)
+		}
+	}
+	if fmt.Sprint(echoes) != fmt.Sprint([]string{"before " + name, "after " + name}) {
+		return fmt.Errorf("echoes %q of round %s", echoes, name)
+	}
+	return nil
+}
+
+// TestAttackRenewalAtTheEndWithoutGrace: without a grace a renewal in the moment
+// of the end comes in time or not. If the client is told that it did, the
+// socket lives on past the old end; if not, it is closed.
+func TestAttackRenewalAtTheEndWithoutGrace(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, renewing("warn 0s\ngrace 0s"))
+	exp := soon(expiryAfterOpening)
+	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
+	message := login(s.issuer.expiring(exp.Add(time.Hour)))
+	var mu sync.Mutex // guards renewed
+	renewed := 0
+	s.atTheEnd(t, conns, exp, 300*time.Millisecond, func(c *wsConn) error {
+		err := renewBetween(c, message, "it")
+		end, isClosed := errors.AsType[*closed](err)
+		switch {
+		case err == nil:
+			mu.Lock()
+			renewed++
+			mu.Unlock()
+		case strings.Contains(err.Error(), "auth_error"): // and then the close frame
+			_, err = c.read()
+			if !errors.As(err, &end) || end.code != closeTimeout {
+				return fmt.Errorf("%w, want 3008", err)
+			}
+			return nil
+		case isClosed && end.code == closeTimeout:
+			return nil
+		default:
+			return err
+		}
+		// The old end is over for all by then.
+		timer := time.NewTimer(time.Until(exp) + 100*time.Millisecond)
+		defer timer.Stop()
+		<-timer.C
+		if err := c.write(opText, []byte("alive")); err != nil {
+			return err
+		}
+		if f, err := c.read(); err != nil || string(f.payload) != "alive" {
+			return fmt.Errorf("after the old end: %q, %w", f.payload, err)
+		}
+		return nil
+	})
+	if renewed == 0 || renewed == momentSockets {
+		t.Errorf("%d of %d renewals came in time: none was at the end", renewed, momentSockets)
+	}
+}
+
+// TestRenewReloadInTheMomentOfTheEnd: the same with a reload at the same time.
+func TestRenewReloadInTheMomentOfTheEnd(t *testing.T) {
+	t.Parallel()
+	o := renewing("warn 0s")
+	s := startSite(t, o)
+	exp := soon(expiryAfterOpening)
+	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets/2, 1)
+	message := login(s.issuer.expiring(exp.Add(time.Hour)))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			again := o
+			again.directives += fmt.Sprintf("\npending %d 100", 1000+n)
+			if err := s.reload(t, again.caddyfile()); err != nil && ctx.Err() == nil {
+				t.Errorf("reload: %v", err)
+				return
+			}
+		}
+	})
+	s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *wsConn) error { return renewBetween(c, message, "it") })
+	cancel()
+	wg.Wait()
+	c, answer := s.handshake(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + s.issuer.token()}})
+	if c == nil {
+		t.Fatal(answer.Status)
+	}
+}

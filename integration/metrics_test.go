@@ -1,0 +1,343 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ourMetrics is in front of the names of all metrics of the plugin.
+const ourMetrics = "caddy_websocket_auth_"
+
+// metrics are the plugin's, as the admin API gives them: value by name and
+// labels, without the prefix.
+type metrics map[string]float64
+
+// scrape returns the metrics of now.
+func (s *site) scrape(t *testing.T) metrics {
+	t.Helper()
+	return parseMetrics(t, s.admin(t, "/metrics"))
+}
+
+func parseMetrics(t *testing.T, text string) metrics {
+	t.Helper()
+	m := make(metrics)
+	for line := range strings.Lines(text) {
+		line, ours := strings.CutPrefix(strings.TrimSuffix(line, "\n"), ourMetrics)
+		space := strings.LastIndexByte(line, ' ')
+		if !ours || space < 0 {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[space+1:], 64)
+		if err != nil {
+			t.Fatalf("metric %q: %v", line, err)
+		}
+		m[line[:space]] = value
+	}
+	return m
+}
+
+// sum returns the sum of all series of a name.
+func (m metrics) sum(name string) (sum float64) {
+	for series, value := range m {
+		if series == name || strings.HasPrefix(series, name+"{") {
+			sum += value
+		}
+	}
+	return sum
+}
+
+// since returns what has been added to each series since before, where it is
+// not nothing.
+func (m metrics) since(before metrics) metrics {
+	added := make(metrics)
+	for series, value := range m {
+		if value != before[series] {
+			added[series] = value - before[series]
+		}
+	}
+	return added
+}
+
+// awaitMetrics waits until the series of want have grown by exactly that since
+// before.
+func (s *site) awaitMetrics(t *testing.T, before, want metrics) {
+	t.Helper()
+	eventually(t, patience, func() string {
+		added := s.scrape(t).since(before)
+		for series, value := range want {
+			if added[series] != value {
+				return fmt.Sprintf("%s has grown by %v, want %v; all: %v", series, added[series], value, added)
+			}
+		}
+		return ""
+	})
+}
+
+// openSockets are the gauges of live sockets by state.
+func openSockets(pending, open, suspended float64) metrics {
+	return metrics{
+		`sessions{state="pending"}`: pending, `sessions{state="open"}`: open, `sessions{state="suspended"}`: suspended,
+	}
+}
+
+// balanced checks that as many sockets are there as were opened and have not
+// ended.
+func (m metrics) balanced(t *testing.T) {
+	t.Helper()
+	accepted := 0.0
+	for series, value := range m {
+		if strings.HasPrefix(series, `handshakes_total{`) && strings.Contains(series, `result="accepted"`) {
+			accepted += value
+		}
+	}
+	if there := m.sum("sessions"); accepted-m.sum("sessions_ended_total") != there {
+		t.Errorf("%v sockets were opened and %v have ended, but %v are there",
+			accepted, m.sum("sessions_ended_total"), there)
+	}
+	if m["session_duration_seconds_count"] != m.sum("sessions_ended_total") {
+		t.Errorf("%v durations of %v sockets", m["session_duration_seconds_count"], m.sum("sessions_ended_total"))
+	}
+}
+
+// TestMetricsOfALife: what happens to sockets shows in the metrics, each under
+// its own name, and nothing else does.
+func TestMetricsOfALife(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, siteOptions{
+		directives: "from header\nfrom first_message\nhttp authenticate\non_expiry renew {\nwarn 100ms\ngrace 1m\n}",
+		globals:    "grace_period 5s",
+	})
+	before := s.scrape(t)
+	before.balanced(t)
+	// What has not happened yet is there nonetheless, where it can be.
+	for _, series := range []string{
+		`sessions{state="suspended"}`, `messages_total{direction="in"}`, `bytes_total{direction="out"}`,
+		`key_sets{state="missing"}`, `revocations`, `locked_out`, `lockouts_total`, `events_dropped_total`,
+	} {
+		if value, ok := before[series]; !ok || value != 0 {
+			t.Errorf("%s = %v, %v, want 0", series, value, ok)
+		}
+	}
+	for series, want := range map[string]float64{"store_up": 1, "store_complete": 1} {
+		if before[series] != want {
+			t.Errorf("%s = %v, want %v", series, before[series], want)
+		}
+	}
+
+	// With a token in the handshake, three messages, and a close frame.
+	c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
+	s.awaitMetrics(t, before, metrics{
+		`handshakes_total{reason="",result="accepted",source="header"}`:                    1,
+		`sessions_opened_total{dialect="json",source="header",verifier="jwt"}`:             1,
+		`verification_duration_seconds_count{result="accepted",verifier="jwt"}`:            1,
+		`verification_duration_seconds_bucket{result="accepted",verifier="jwt",le="+Inf"}`: 1,
+		`key_sets{state="fresh"}`:   1 - before[`key_sets{state="fresh"}`],
+		`sessions{state="open"}`:    1,
+		`sessions{state="pending"}`: 0,
+	})
+	for _, text := range []string{"a", "bb", "ccc"} {
+		c.says(t, text)
+		c.hears(t, text)
+	}
+	s.awaitMetrics(t, before, metrics{ // while it is open
+		`messages_total{direction="in"}`: 3, `messages_total{direction="out"}`: 3,
+		`bytes_total{direction="in"}`: 3*6 + 6, `bytes_total{direction="out"}`: 3*2 + 6,
+	})
+	if err := c.leave(); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMetrics(t, before, metrics{
+		`sessions_ended_total{cause="client_closed"}`: 1, `sessions{state="open"}`: 0,
+		`session_duration_seconds_count`: 1, `session_duration_seconds_bucket{le="+Inf"}`: 1,
+	})
+
+	// Refused: the handshake, the request, the login.
+	if _, answer := s.handshake(t, h1, "/refused", http.Header{"Authorization": {"Bearer x"}}); answer.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a bad token was answered %s", answer.Status)
+	}
+	if answer, _ := request(t, http.MethodGet, "http://"+s.caddyProc.site+"/plain", nil); answer.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a request without a token was answered %s", answer.Status)
+	}
+	request(t, http.MethodGet, "http://"+s.caddyProc.site+"/plain", s.bearer(time.Now().Add(time.Hour)))
+	c = s.open(t, h1, "/login", nil)
+	s.awaitMetrics(t, before, metrics{`sessions{state="pending"}`: 1})
+	c.says(t, login("x"))
+	s.awaitMetrics(t, before, metrics{
+		`handshakes_total{reason="malformed_token",result="refused",source="header"}`:    1,
+		`handshakes_total{reason="",result="accepted",source=""}`:                        1,
+		`http_requests_total{reason="missing_credential",result="refused",source=""}`:    1,
+		`http_requests_total{reason="",result="accepted",source="header"}`:               1,
+		`logins_total{reason="malformed_token",result="refused",source="first_message"}`: 1,
+		`sessions_ended_total{cause="malformed_token"}`:                                  1,
+		`verification_duration_seconds_count{result="refused",verifier="jwt"}`:           2,
+		`sessions{state="pending"}`:                                                      0,
+	})
+
+	// Pending, open, suspended, open again, and cut.
+	exp := time.Now().Add(2 * time.Second).Truncate(time.Second)
+	c = s.open(t, h1, "/renewing", nil)
+	c.says(t, login(s.issuer.expiring(exp)))
+	c.accepted(t, exp)
+	s.awaitMetrics(t, before, metrics{`sessions_suspended_total`: 1, `sessions{state="suspended"}`: 1, `sessions{state="open"}`: 0})
+	c.says(t, login("y"))
+	s.awaitMetrics(t, before, metrics{`renewals_total{reason="malformed_token",result="refused"}`: 1})
+	c.says(t, login(s.issuer.expiring(time.Now().Add(time.Hour))))
+	s.awaitMetrics(t, before, metrics{
+		`logins_total{reason="",result="accepted",source="first_message"}`:            1,
+		`sessions_opened_total{dialect="json",source="first_message",verifier="jwt"}`: 1,
+		`renewals_total{reason="",result="accepted"}`:                                 1,
+		`sessions_resumed_total`: 1, `sessions{state="open"}`: 1, `sessions{state="suspended"}`: 0,
+	})
+	c.vanish()
+	s.awaitMetrics(t, before, metrics{`sessions_ended_total{cause="client_gone"}`: 1, `sessions{state="open"}`: 0})
+	s.scrape(t).balanced(t)
+	s.linesAgree(t)
+}
+
+// TestMetricsOfFailures: a handshake that is let on and comes to nothing is
+// neither accepted nor refused.
+func TestMetricsOfFailures(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, siteOptions{globals: "grace_period 5s"})
+	start := s.scrape(t)
+	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).vanish()
+	s.awaitMetrics(t, start, metrics{`session_duration_seconds_count`: 1})
+	before := s.scrape(t)
+	s.app.Close()
+	if _, answer := s.handshake(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))); answer.StatusCode != http.StatusBadGateway {
+		t.Fatalf("without an application the handshake was answered %s", answer.Status)
+	}
+	s.awaitMetrics(t, before, metrics{
+		`handshakes_total{reason="",result="failed",source="header"}`:   1,
+		`handshakes_total{reason="",result="accepted",source="header"}`: 0,
+	})
+	s.scrape(t).balanced(t)
+}
+
+// linesAgree checks that the log has as many lines of each kind as the metrics
+// count, and that every one of a socket has what it is to be found by.
+func (s *site) linesAgree(t *testing.T) {
+	t.Helper()
+	m := s.scrape(t)
+	for line, want := range map[string]float64{
+		"socket opened":    m.sum("sessions_opened_total"),
+		"socket renewed":   m[`renewals_total{reason="",result="accepted"}`],
+		"socket suspended": m["sessions_suspended_total"],
+		"socket resumed":   m["sessions_resumed_total"],
+	} {
+		entries := s.logs.entries(line)
+		if float64(len(entries)) != want || want == 0 {
+			t.Errorf("%d lines %q, and the metrics say %v", len(entries), line, want)
+		}
+		for _, entry := range entries {
+			hasKeys(t, entry, "session", "site", "source", "dialect", "verifier", "user", "subject", "issuer", "client_ip", "valid_until")
+		}
+	}
+	ended := s.logs.entries("socket ended")
+	if len(ended) != 2 { // of those that had logged in
+		t.Errorf("%d lines of ends, want 2: %v", len(ended), ended)
+	}
+	for _, entry := range ended {
+		hasKeys(t, entry, "session", "site", "source", "dialect", "verifier", "user", "subject", "issuer", "client_ip",
+			"valid_until", "cause", "code", "duration", "bytes_in", "bytes_out", "messages_in", "messages_out")
+	}
+	if first := ended[0]; first["messages_in"] != 3.0 || first["bytes_in"] != 32.0 || first["bytes_out"] != 16.0 { // with close frames
+		t.Errorf("a socket with three messages ended with %v", first)
+	}
+	for _, entry := range s.logs.entries("request refused") {
+		hasKeys(t, entry, "site", "client_ip", "reason", "dialect", "error")
+	}
+}
+
+func hasKeys(t *testing.T, entry map[string]any, keys ...string) {
+	t.Helper()
+	for _, key := range keys {
+		if _, ok := entry[key]; !ok {
+			t.Errorf("the line %q has no %s: %v", entry["msg"], key, entry)
+		}
+	}
+}
+
+// leave closes the socket as a client should, and waits for its end.
+func (c *wsConn) leave() error {
+	return c.within(patience, func() error {
+		if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, c.r)
+		return err
+	})
+}
+
+// TestMetricsAtReload: a reload, also one that is rejected, changes no counter
+// and no gauge, and old sockets count on.
+func TestMetricsAtReload(t *testing.T) {
+	t.Parallel()
+	o := siteOptions{globals: "grace_period 5s"}
+	s := startSite(t, o)
+	start := s.scrape(t)
+	c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
+	c.says(t, "one")
+	c.hears(t, "one")
+	s.handshake(t, h1, "/echo", nil)
+	s.awaitMetrics(t, start, metrics{`messages_total{direction="in"}`: 1})
+	before := s.scrape(t)
+	for i := range 5 {
+		if err := s.reload(t, o.caddyfile()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.reload(t, "http://{$SITE} {\n\twebsocket_auth {\n\t\tnonsense\n\t}\n}\n"); err == nil {
+			t.Fatal("nonsense was loaded")
+		}
+		after := s.scrape(t)
+		maps.DeleteFunc(after, func(series string, _ float64) bool { return strings.HasPrefix(series, "key_sets_oldest") })
+		for series, value := range before {
+			if strings.HasPrefix(series, "key_sets_oldest") {
+				continue
+			}
+			if now, ok := after[series]; !ok || now != value {
+				t.Errorf("reload %d: %s was %v and is %v, %v", i+1, series, value, now, ok)
+			}
+		}
+		if len(after.since(before)) > 0 {
+			t.Errorf("reload %d: new are %v", i+1, after.since(before))
+		}
+	}
+	c.says(t, "two")
+	c.hears(t, "two")
+	c.vanish()
+	s.awaitMetrics(t, before, metrics{
+		`messages_total{direction="in"}`: 1, `sessions{state="open"}`: -1, `sessions_ended_total{cause="client_gone"}`: 1,
+	})
+}
+
+// TestMetricsAreWellFormed: no series is a number that is none, and all have
+// help and type.
+func TestMetricsAreWellFormed(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, siteOptions{globals: "grace_period 5s"})
+	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).vanish()
+	text := s.admin(t, "/metrics")
+	for series, value := range parseMetrics(t, text) {
+		if math.IsNaN(value) || value < 0 {
+			t.Errorf("%s = %v", series, value)
+		}
+		name, _, _ := strings.Cut(series, "{")
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
+		for _, about := range []string{"# HELP ", "# TYPE "} {
+			if !bytes.Contains([]byte(text), []byte(about+ourMetrics+name+" ")) {
+				t.Errorf("%s has no %s", name, about)
+			}
+		}
+	}
+}

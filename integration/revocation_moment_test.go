@@ -1,0 +1,134 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestAttackRevokeInTheMomentOfTheHandshake: a thousand times a token is
+// revoked while a handshake, or a login, with it is under way. Whatever comes
+// first, never is a live socket left.
+func TestAttackRevokeInTheMomentOfTheHandshake(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"header", "message"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, siteOptions{directives: "from header\nfrom first_message"})
+			r := &revokeRace{site: s, byMessage: name == "message"}
+			const workers, each = 10, 50
+			var wg sync.WaitGroup
+			for w := range workers {
+				wg.Go(func() {
+					for n := range each {
+						if err := r.run(t, fmt.Sprintf("%d-%d", w, n)); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			t.Logf("%d refused, %d opened and ended", r.refused.Load(), r.ended.Load())
+			if r.refused.Load() == 0 || r.ended.Load() == 0 {
+				t.Error("always the same comes first: the test shows nothing")
+			}
+			if all := s.sessions(t, ""); len(all) != 0 {
+				t.Errorf("%d sockets are left", len(all))
+			}
+			s.noSocketLeft(t)
+		})
+	}
+}
+
+// revokeRace counts which comes first.
+type revokeRace struct {
+	*site
+	byMessage      bool
+	refused, ended atomic.Int64
+}
+
+// run opens a socket with a token of this jti while it is revoked.
+func (r *revokeRace) run(t *testing.T, jti string) error {
+	token := sign(jwt{alg: "ES256", claims: r.issuer.claims(map[string]any{"jti": jti})})
+	header := http.Header{}
+	if !r.byMessage {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	conn, err := r.dial(t.Context(), h1)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	handshake, err := r.request(t.Context(), h1, "/echo", header)
+	if err != nil {
+		return err
+	}
+	delay := time.NewTimer(rand.N(8 * time.Millisecond))
+	defer delay.Stop()
+	revoked := make(chan error, 1)
+	go func() {
+		<-delay.C
+		revoked <- r.postRevocation(`{"issuer":"` + r.issuer.URL + `","jti":"` + jti + `"}`)
+	}()
+	c, answer, err := conn.open(handshake)
+	if err != nil {
+		return fmt.Errorf("%s: %w", jti, err)
+	}
+	if c == nil {
+		r.refused.Add(1)
+		if answer.StatusCode != http.StatusUnauthorized {
+			err = fmt.Errorf("%s: refused with %s", jti, answer.Status)
+		}
+		return errors.Join(err, <-revoked)
+	}
+	if r.byMessage {
+		_ = c.write(opText, []byte(login(token))) // the end may come first
+	}
+	return errors.Join(r.end(c, jti), <-revoked)
+}
+
+// end expects that a socket is closed.
+func (r *revokeRace) end(c *wsConn, jti string) error {
+	count := &r.refused
+	if !r.byMessage {
+		count = &r.ended
+	}
+	return c.within(patience, func() error {
+		for {
+			f, err := c.read()
+			if end, ok := errors.AsType[*closed](err); ok {
+				count.Add(1)
+				if end.code != closeUnauthorized {
+					return fmt.Errorf("%s: %w, want 3000", jti, end)
+				}
+				return c.answerClose(end.code)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: a live socket is left, or one without a close frame: %w", jti, err)
+			}
+			if strings.Contains(string(f.payload), "auth_ok") {
+				count = &r.ended
+			}
+		}
+	})
+}
+
+// postRevocation revokes.
+func (p *caddyProc) postRevocation(text string) error {
+	answer, err := adminClient.Post("http://"+p.adminAddr+"/websocket_auth/revocations", "application/json", strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("revoking: %s", answer.Status)
+	}
+	return nil
+}
