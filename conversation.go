@@ -211,7 +211,7 @@ func (c *conversation) verify(credential string) (*auth.Identity, error) {
 		return nil, auth.Refuse(auth.ReasonMalformed, "the credential is too long")
 	}
 	// Verifiers bound themselves in time, and the context ends with the socket.
-	id, err := c.s.handler.vouched(c.s.handshake.Context(), credential, c.s.clientIP)
+	id, err := c.s.handler.vouched(c.s.handshake.Context(), credential, c.s.clientIP, c.s.handler.every == nil)
 	if err != nil {
 		return nil, err
 	}

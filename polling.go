@@ -316,7 +316,7 @@ func (h *Handler) loginPolled(r *http.Request, key polledKey, credential string)
 	if credential == "" || len(credential) > auth.MaxCredential {
 		return nil, auth.Refuse(auth.ReasonMalformed, "the credential is empty or too long")
 	}
-	id, err := h.vouched(r.Context(), credential, clientIP(r))
+	id, err := h.vouched(r.Context(), credential, clientIP(r), true)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"testing"
 	"time"
 
