@@ -20,9 +20,10 @@ func (brokenSpeaker) App(dialect.State, proxy.Message) ([]dialect.Part, error)  
 func (brokenSpeaker) Say(dialect.Event, dialect.Facts) dialect.Words              { panic("say") }
 func (brokenSpeaker) Idle() bool                                                  { panic("idle") }
 func (brokenSpeaker) Follow([]byte)                                               { panic("follow") }
-func (brokenSpeaker) AtBorder() bool                                              { panic("border") }
-func (brokenSpeaker) SkipClient(dialect.State, []byte) error                      { panic("skip") }
-func (brokenSpeaker) SkipApp([]byte)                                              { panic("skip") }
+
+func (brokenSpeaker) AtBorder() bool                         { panic("border") }
+func (brokenSpeaker) SkipClient(dialect.State, []byte) error { panic("skip") }
+func (brokenSpeaker) SkipApp([]byte)                         { panic("skip") }
 
 // TestPanicInDialect: a dialect that panics, wherever it is asked, ends the
 // socket, and no lock stays behind that would keep it from ending.

@@ -252,7 +252,7 @@ func (v namedVerifier) observeVerified(since time.Time, err error) {
 		return
 	}
 	result := resultRefused
-	switch reason := reasonOf(err); reason {
+	switch reason := reasonOf(err); reason { //nolint:exhaustive // all others are refusals
 	case reasonUnavailable:
 		result = resultUnavailable
 	case reasonInternal:
