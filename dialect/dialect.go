@@ -71,8 +71,9 @@ const (
 
 // Speaker follows one socket. Client and App are called one message at a time
 // each, but may run at the same time as each other and as Say. What they are
-// given is valid only during the call; what they return must stay as it is, but
-// the list of parts only until the next call.
+// given is valid only during the call. What they return must stay as it is until
+// the next call of the same method, and a Part's Context for as long as the
+// socket lives.
 type Speaker interface {
 	// Client takes a message of the client's apart. Together the parts are the
 	// whole message, in its order. An error means that it can be read in two

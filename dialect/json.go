@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
@@ -37,6 +38,7 @@ type jsonSpeaker struct {
 	// one and found are for Client alone, and made once: messages come often.
 	one   [1]Part
 	found []span
+	cut   []byte
 
 	d     *jsonDialect
 	every bool
@@ -224,7 +226,7 @@ func (s *jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
 	p := Part{Kind: Login, Credential: bearer(text), Context: s.context(nil, body)}
 	switch {
 	case s.every || r.pass == passStrip && at.is():
-		data := make([]byte, 0, len(record)-(at.cutEnd-at.cutStart))
+		data := s.room(len(record) - (at.cutEnd - at.cutStart))
 		data = append(append(data, head...), body[:at.cutStart]...)
 		p.Message.Data = append(append(data, body[at.cutEnd:]...), tail...)
 	case r.pass == passConsume:
@@ -234,6 +236,19 @@ func (s *jsonSpeaker) credential(r *rule, record []byte, found []span) Part {
 	}
 	return p
 }
+
+// room returns a buffer for a message of n bytes: the last one's, where a
+// message has only one part.
+func (s *jsonSpeaker) room(n int) []byte {
+	if s.d.separator != "" || n > maxKept {
+		return make([]byte, 0, n)
+	}
+	s.cut = slices.Grow(s.cut[:0], n)
+	return s.cut
+}
+
+// maxKept is the largest buffer that a speaker keeps.
+const maxKept = 2 << 10
 
 // context keeps the message for an answer, if one wants values of it.
 func (s *jsonSpeaker) context(err error, body []byte) any {
