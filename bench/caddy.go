@@ -23,8 +23,22 @@ const (
 	persist_config off
 	skip_install_trust
 }
-http://%[2]s {
+(app) {
 	reverse_proxy %[3]s
+}
+http://%[2]s {
+	handle ` + firstPath + ` {
+		import app
+	}
+	handle ` + renewPath + ` {
+		import app
+	}
+	handle ` + everyPath + ` {
+		import app
+	}
+	handle {
+		import app
+	}
 }
 `
 	guardedCaddyfile = `{
