@@ -97,6 +97,50 @@ func (p *pooledKeys) retain() (release func()) {
 	return func() { _, _ = keyPool.Delete(p.source) } // the last one closes it
 }
 
+// heldKeys are the key sets that a module holds. Modules have a pointer to it:
+// Caddy copies them to ask for their name, also while they are cleaned up.
+type heldKeys struct {
+	mu   sync.Mutex // guards the following
+	keys []*pooledKeys
+}
+
+func (h *heldKeys) add(keys *pooledKeys) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keys = append(h.keys, keys)
+}
+
+// release gives the sets back, once. h may be nil: nothing was ever held.
+func (h *heldKeys) release(logger *zap.Logger) error {
+	if h == nil {
+		return nil
+	}
+	h.mu.Lock()
+	held := h.keys
+	h.keys = nil
+	h.mu.Unlock()
+	var errs []error
+	for _, keys := range held {
+		errs = append(errs, keys.release(logger))
+	}
+	return errors.Join(errs...)
+}
+
+// retain keeps the sets for somebody else until release is called.
+func (h *heldKeys) retain() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var releases []func()
+	for _, keys := range h.keys {
+		releases = append(releases, keys.retain())
+	}
+	return func() {
+		for _, release := range releases {
+			release()
+		}
+	}
+}
+
 // Destruct implements [caddy.Destructor].
 func (p *pooledKeys) Destruct() error {
 	p.Close()

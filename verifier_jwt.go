@@ -101,7 +101,7 @@ type JWTVerifier struct {
 
 	jwt      *auth.JWT
 	logger   *zap.Logger
-	acquired []*pooledKeys
+	acquired *heldKeys
 }
 
 // CaddyModule returns the Caddy module information.
@@ -115,7 +115,7 @@ func (JWTVerifier) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the verifier and says what is wrong with its
 // configuration. It does not wait for the network.
 func (v *JWTVerifier) Provision(ctx caddy.Context) error {
-	v.logger = ctx.Logger()
+	v.logger, v.acquired = ctx.Logger(), new(heldKeys)
 	resolved, err := v.resolve(caddy.NewReplacer())
 	if err != nil {
 		return fmt.Errorf("verify jwt: %w", err)
@@ -286,7 +286,7 @@ func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig) error {
 		if err != nil {
 			return nil, err // never a typed nil: that would count as a set
 		}
-		v.acquired = append(v.acquired, keys)
+		v.acquired.add(keys)
 		return keys, nil
 	}
 	var err error
@@ -320,13 +320,7 @@ func (v *JWTVerifier) logUnchecked() {
 
 // Cleanup gives the key sets back.
 func (v *JWTVerifier) Cleanup() error {
-	acquired := v.acquired
-	v.acquired = nil
-	var errs []error
-	for _, keys := range acquired {
-		errs = append(errs, keys.release(v.logger))
-	}
-	return errors.Join(errs...)
+	return v.acquired.release(v.logger)
 }
 
 // Verify implements [auth.Verifier].
@@ -349,15 +343,7 @@ func (v *JWTVerifier) Recheck(ctx context.Context, id *auth.Identity, now time.T
 // this configuration after another one has taken its place. release must be
 // called when it has ended.
 func (v *JWTVerifier) Retain() (release func()) {
-	var releases []func()
-	for _, keys := range v.acquired {
-		releases = append(releases, keys.retain())
-	}
-	return func() {
-		for _, release := range releases {
-			release()
-		}
-	}
+	return v.acquired.retain()
 }
 
 // Explain says check by check what the verifier makes of a token.

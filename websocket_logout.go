@@ -53,7 +53,7 @@ type LogoutHandler struct {
 
 	verifier *auth.LogoutVerifier
 	revoker  revoker
-	acquired *pooledKeys
+	acquired *heldKeys
 	logger   *zap.Logger
 	state    *logoutState
 }
@@ -122,10 +122,13 @@ func (h *LogoutHandler) setUp(repl *caddy.Replacer) error {
 		source.issuer = cfg.Issuer
 	}
 	if cfg.Issuer != "" { // else the verifier says what is missing
-		if h.acquired, err = acquireKeys(source, nil, h.logger); err != nil {
+		keys, err := acquireKeys(source, nil, h.logger)
+		if err != nil {
 			return err
 		}
-		cfg.Keys = h.acquired
+		h.acquired = new(heldKeys)
+		h.acquired.add(keys)
+		cfg.Keys = keys
 	}
 	h.verifier, err = auth.NewLogoutVerifier(cfg)
 	return err
@@ -133,12 +136,7 @@ func (h *LogoutHandler) setUp(repl *caddy.Replacer) error {
 
 // Cleanup gives the keys back.
 func (h *LogoutHandler) Cleanup() error {
-	if h.acquired == nil {
-		return nil
-	}
-	keys := h.acquired
-	h.acquired = nil
-	return keys.release(h.logger)
+	return h.acquired.release(h.logger)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It never calls the next
