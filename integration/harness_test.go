@@ -155,7 +155,7 @@ func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
 	for {
 		// The admin server of the configuration before may still be closing its
 		// socket, with this connection in the queue.
-		if err := p.load(t, caddyfile); !errors.Is(err, syscall.ECONNRESET) {
+		if err := p.load(t, caddyfile); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 			return err
 		}
 	}
