@@ -161,7 +161,7 @@ func TestAdminStates(t *testing.T) {
 	if len(all) != 1 || all[0].State != "pending" || all[0].Subject != "" || all[0].ValidUntil != nil || all[0].Dialect != "json" {
 		t.Fatalf("before login: %+v", all)
 	}
-	exp := soon(time.Second)
+	exp := soon(2 * time.Second)
 	c.says(t, login(s.issuer.expiring(exp)))
 	c.accepted(t, exp)
 	s.socket(t)

@@ -66,7 +66,7 @@ func loginPacket(token string) string { return `40{"token":"` + token + `"}` }
 func TestAttackPolledRenewal(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, polled("on_expiry renew {\ngrace 1s\npath "+renewalPath+"\n}"))
-	end := soon(time.Second)
+	end := soon(2 * time.Second)
 	c := s.open(t, h1, "/sink", s.bearer(end))
 	id := receive(t, "handshake", s.app.handshakes, patience).Get("X-Session")
 	if id == "" {
@@ -120,7 +120,7 @@ func TestAttackPollingUnseen(t *testing.T) {
 	if n := len(s.app.plain); n != 0 {
 		t.Errorf("the application was asked: %s", <-s.app.plain)
 	}
-	end := soon(time.Second)
+	end := soon(2 * time.Second)
 	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.expiring(end))); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}

@@ -198,7 +198,7 @@ func TestEveryMessageRenews(t *testing.T) {
 	t.Parallel()
 	o := everyMessage("tell", "on_expiry renew {\nwarn 0s\n}", "dialect json {\nexpired `{\"type\":\"auth_expired\"}`\n}")
 	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		exp := soon(time.Second)
+		exp := soon(4 * time.Second)
 		old := s.issuer.expiring(exp)
 		c := s.open(t, version, "/", noHeader)
 		c.says(t, carrying(old, 1))
