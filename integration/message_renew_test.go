@@ -26,7 +26,7 @@ func soon(d time.Duration) time.Time { return time.Now().Add(d + time.Second).Tr
 // suspended.
 func (s *peerSite) suspended(t *testing.T, version string) (*wsConn, *peer) {
 	t.Helper()
-	c := s.open(t, version, "/", s.bearer(soon(2 * time.Second)))
+	c := s.open(t, version, "/", s.bearer(soon(2*time.Second)))
 	p := s.socket(t)
 	c.hearsWord(t, "auth_expired")
 	return c, p
@@ -94,7 +94,7 @@ func TestRenewSuspended(t *testing.T) {
 func TestRenewMessageAcrossTheEnd(t *testing.T) {
 	t.Parallel()
 	forEachPeerVersion(t, renewing(""), nil, func(t *testing.T, s *peerSite, version string) {
-		c := s.open(t, version, "/", s.bearer(soon(2 * time.Second)))
+		c := s.open(t, version, "/", s.bearer(soon(2*time.Second)))
 		p := s.socket(t)
 		c.hearsWord(t, "auth_required")
 		if err := c.writeRaw(clientFrame(opText, []byte("begun "))); err != nil {
