@@ -39,11 +39,23 @@ func notify(log *zap.Logger, level zapcore.Level, n notice, fields func() []zap.
 	}
 	all := fields()
 	if line != nil {
-		line.Write(all...)
+		line.Write(zap.Inline(fieldList(all)))
 	}
 	if wanted {
 		announced.emit(n.event, all)
 	}
+}
+
+// fieldList writes several fields as if each were given to the logger: Caddy's
+// filter encoder is copied for every field that it is given.
+type fieldList []zap.Field
+
+// MarshalLogObject implements [zapcore.ObjectMarshaler].
+func (l fieldList) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	for _, field := range l {
+		field.AddTo(enc)
+	}
+	return nil
 }
 
 // tally is what the metrics know of one socket, guarded by the socket's lock.

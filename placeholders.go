@@ -28,9 +28,12 @@ func (q *request) addPlaceholders(outer *request) {
 	if outer == nil || q.kind != kindPassed {
 		q.shown.Store(q)
 	}
-	if _, known := q.repl.Get(placeholderUser); !known || q.kind != kindPassed {
-		q.repl.Set(placeholderUser, "")
+	if q.kind == kindPassed {
+		if _, known := q.repl.Get(placeholderUser); known {
+			return // of another authentication
+		}
 	}
+	q.repl.Set(placeholderUser, "")
 }
 
 // resolve is a caddy.ReplacerFunc. Claims are data: they are not looked at

@@ -115,12 +115,25 @@ func (s *querySource) match(parameter string) (string, bool) {
 // eachParameter calls do with the borders of each parameter in query, in
 // order, without its separator.
 func eachParameter(query string, do func(start, end int)) {
+	ampersand, semicolon := -1, -1 // the next of each
 	for start := 0; start <= len(query); {
-		end := len(query)
-		if i := strings.IndexAny(query[start:], "&;"); i >= 0 {
-			end = start + i
+		if ampersand < start {
+			ampersand = indexFrom(query, '&', start)
 		}
+		if semicolon < start {
+			semicolon = indexFrom(query, ';', start)
+		}
+		end := min(ampersand, semicolon)
 		do(start, end)
 		start = end + 1
 	}
+}
+
+// indexFrom returns where in s, from start on, the next c is, or the length
+// of s.
+func indexFrom(s string, c byte, start int) int {
+	if i := strings.IndexByte(s[start:], c); i >= 0 {
+		return start + i
+	}
+	return len(s)
 }

@@ -3,10 +3,28 @@ package auth
 import (
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
+
+// TestEachParameter compares with a slower way.
+func TestEachParameter(t *testing.T) {
+	t.Parallel()
+	separator := regexp.MustCompile("[&;]")
+	for _, query := range []string{
+		"", "a", "&", ";", "a&", ";a", "a&b", "a;b", "a&b;c&d", "a;b&c;d", "&;&;", ";;&&", "a&b&c;", "a;b;c&",
+		"access_token=a.b.c;room=1&x=&&y",
+	} {
+		var got []string
+		eachParameter(query, func(start, end int) { got = append(got, query[start:end]) })
+		if want := separator.Split(query, -1); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+}
 
 func TestQuerySource(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -282,5 +283,20 @@ func TestDefaultSources(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "subprotocol query header" {
 		t.Errorf("default sources are %s", got)
+	}
+}
+
+// BenchmarkTake is what a handshake with a token in the query costs.
+func BenchmarkTake(b *testing.B) {
+	sources := DefaultSources()
+	handshake := httptest.NewRequest(http.MethodGet, "/chat?room=1&access_token="+strings.Repeat("x", 800), nil)
+	handshake.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "User-Agent": {"benchmark"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		r, u := *handshake, *handshake.URL
+		r.URL = &u
+		if found, err := sources.Take(&r); err != nil || found.Source != "query" || u.RawQuery != "room=1" {
+			b.Fatalf("%+v, %v, and %q is left", found, err, u.RawQuery)
+		}
 	}
 }

@@ -91,6 +91,9 @@ func (s *subprotocolSource) Strip(r *http.Request) {
 // split takes the carriers of a credential out of protocols and returns them
 // and what is left, in order.
 func (s *subprotocolSource) split(protocols []string) (carriers []carrier, rest []string) {
+	if len(protocols) == 0 { // most handshakes, three times each
+		return nil, nil
+	}
 	o := &offer{protocols: protocols, taken: make([]bool, len(protocols))}
 	for _, f := range s.forms {
 		carriers = append(carriers, f.take(o)...)

@@ -20,6 +20,7 @@ import (
 const (
 	plainCaddyfile = `{
 	admin %[1]s
+	default_bind 127.0.0.1
 	persist_config off
 	skip_install_trust
 }
@@ -43,6 +44,7 @@ http://%[2]s {
 `
 	guardedCaddyfile = `{
 	admin %[1]s
+	default_bind 127.0.0.1
 	persist_config off
 	skip_install_trust
 	log default {
@@ -64,6 +66,7 @@ http://%[2]s {
 	reverse_proxy %[3]s {
 		header_up X-User {http.auth.user.id}
 		stream_close_delay 1h
+		stream_buffer_size 4KiB
 	}
 }
 http://%[2]s {

@@ -65,9 +65,18 @@ func (c *chunkReader) read(prefix []byte) ([]byte, error) {
 	if !c.looked {
 		c.look()
 	}
-	if c.raw != nil {
-		return c.readRaw(prefix)
+	switch {
+	case c.raw == nil:
+		return c.readBuffered(prefix)
+	case len(prefix) > 0:
+		return c.readOn(prefix)
 	}
+	c.release() // a large one is taken once there is data
+	return c.raw.read(c)
+}
+
+// readBuffered reads what has to be waited for with a buffer.
+func (c *chunkReader) readBuffered(prefix []byte) ([]byte, error) {
 	for {
 		c.expectLull()
 		buf := c.waiting(prefix)
@@ -149,12 +158,8 @@ func (c *chunkReader) look() {
 	}
 }
 
-// readRaw reads with a large buffer that is there only once data is.
-func (c *chunkReader) readRaw(prefix []byte) ([]byte, error) {
-	if len(prefix) == 0 {
-		c.release()
-		return c.raw.read(c)
-	}
+// readOn reads a plain TCP connection on which something has begun.
+func (c *chunkReader) readOn(prefix []byte) ([]byte, error) {
 	c.lively = true
 	buf := c.waiting(prefix)
 	n, err := c.r.Read(buf[len(prefix):])

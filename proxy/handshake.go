@@ -210,10 +210,23 @@ func acceptKey(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// goSpelling has Go's spelling of RFC 6455's headers, which would be made anew
+// each time.
+var goSpelling = map[string]string{
+	"Sec-WebSocket-Accept":     "Sec-Websocket-Accept",
+	"Sec-WebSocket-Extensions": "Sec-Websocket-Extensions",
+	"Sec-WebSocket-Key":        "Sec-Websocket-Key",
+	"Sec-WebSocket-Protocol":   "Sec-Websocket-Protocol",
+	"Sec-WebSocket-Version":    "Sec-Websocket-Version",
+}
+
 // headerValues returns the lines of a header in any spelling: reverse_proxy
 // uses RFC 6455's, which is not Go's.
 func headerValues(h http.Header, name string) []string {
-	canonical := textproto.CanonicalMIMEHeaderKey(name)
+	canonical, known := goSpelling[name]
+	if !known {
+		canonical = textproto.CanonicalMIMEHeaderKey(name)
+	}
 	values := h[canonical]
 	if name != canonical {
 		if other := h[name]; len(other) > 0 {

@@ -41,8 +41,7 @@ type inbound struct {
 func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 	in := &g.in
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	defer in.chunks.release()
+	defer in.leave()
 	for {
 		p, err := g.next(math.MaxInt)
 		if len(p) > 0 {
@@ -60,6 +59,12 @@ func (g *Gate) WriteTo(w io.Writer) (total int64, err error) {
 			return total, err
 		}
 	}
+}
+
+// leave gives the buffer back, and the lock.
+func (in *inbound) leave() {
+	defer in.mu.Unlock()
+	in.chunks.release()
 }
 
 // writeTo writes without the lock, so that the client can be read meanwhile. A
@@ -141,17 +146,14 @@ func (g *Gate) next(limit int) ([]byte, error) {
 }
 
 // take returns the next bytes of the client, behind what is left to judge: at
-// most limit of them, but always one more than was left.
+// most limit of them, but always one more than was left. A quiet socket waits
+// in here, and Go halves a stack only where less than a quarter of it is used:
+// so the frames from WriteTo down are small, and what needs more room is done
+// elsewhere.
 func (in *inbound) take(limit int) ([]byte, error) {
 	limit = max(limit, len(in.rest)+1)
 	if len(in.early) > 0 {
-		k := min(len(in.early), limit-len(in.rest))
-		p := in.early[:k:k]
-		if len(in.rest) > 0 {
-			p = slices.Concat(in.rest, p)
-		}
-		in.early, in.rest = in.early[k:], in.rest[:0]
-		return p, nil
+		return in.takeEarly(limit), nil
 	}
 	chunks := &in.chunks
 	if in.busy {
@@ -167,6 +169,17 @@ func (in *inbound) take(limit int) ([]byte, error) {
 		p = p[:limit]
 	}
 	return p, err
+}
+
+// takeEarly is take for what has been read before.
+func (in *inbound) takeEarly(limit int) []byte {
+	k := min(len(in.early), limit-len(in.rest))
+	p := in.early[:k:k]
+	if len(in.rest) > 0 {
+		p = slices.Concat(in.rest, p)
+	}
+	in.early, in.rest = in.early[k:], in.rest[:0]
+	return p
 }
 
 // putBack has p taken again, before all else.
