@@ -1,4 +1,5 @@
-# What is here needs Go and make alone, except e2e, which says what it installs.
+# What is here needs Go and make alone, except tests, which need a redis-server,
+# and e2e, which says what it installs.
 # Tools run at the versions below; "go run" fetches and builds them.
 
 GO ?= go
