@@ -2,11 +2,15 @@ package websocketauth
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -95,10 +99,12 @@ func TestAttackAdminQueries(t *testing.T) {
 		{"DELETE", "sessions?limit=1&issuer=" + issuer},
 		{"DELETE", "sessions?issuer=" + issuer + "&issuer="},
 		{"DELETE", "sessions?code=999&issuer=" + issuer},
+		{"DELETE", "sessions?code=1004&issuer=" + issuer},
 		{"DELETE", "sessions?code=1005&issuer=" + issuer},
 		{"DELETE", "sessions?code=1006&issuer=" + issuer},
 		{"DELETE", "sessions?code=1010&issuer=" + issuer},
 		{"DELETE", "sessions?code=1015&issuer=" + issuer},
+		{"DELETE", "sessions?code=1016&issuer=" + issuer},
 		{"DELETE", "sessions?code=2999&issuer=" + issuer},
 		{"DELETE", "sessions?code=5000&issuer=" + issuer},
 		{"DELETE", "sessions?code=65536&issuer=" + issuer},
@@ -107,6 +113,9 @@ func TestAttackAdminQueries(t *testing.T) {
 		{"DELETE", "sessions?code=0&issuer=" + issuer},
 		{"DELETE", "sessions?reason=" + strings.Repeat("a", 124) + "&issuer=" + issuer},
 		{"DELETE", "sessions?reason=%ff&issuer=" + issuer},
+		{"DELETE", "sessions?reason=a%0ab&issuer=" + issuer},
+		{"DELETE", "sessions?reason=%1b%5b2J&issuer=" + issuer},
+		{"DELETE", "sessions/X?reason=%00"},
 		{"POST", "renew"},
 		{"POST", "renew?all=yes"},
 		{"POST", "message?subject="},
@@ -130,6 +139,43 @@ func TestAttackAdminQueries(t *testing.T) {
 	for _, s := range all {
 		if s.info().State == stateClosing {
 			t.Error("a socket was ended")
+		}
+	}
+}
+
+// TestAttackAdminAtOnce: of many requests that end the same sockets, each is
+// ended by one, whether it is named by a filter or by its id.
+func TestAttackAdminAtOnce(t *testing.T) {
+	t.Parallel()
+	issuer, all := registered(t, 50)
+	var total atomic.Int64
+	var requests sync.WaitGroup
+	for i := range 20 {
+		requests.Go(func() {
+			targets := []string{"sessions?issuer=" + issuer + "&code=4001&reason=go"}
+			if i%2 == 0 {
+				targets = nil
+				for _, s := range all {
+					targets = append(targets, "sessions/"+url.PathEscape(s.session.ID))
+				}
+			}
+			for _, target := range targets {
+				status, _, body := askMux(http.MethodDelete, adminPrefix+target, nil, nil)
+				var done reached
+				if err := json.Unmarshal([]byte(body), &done); err != nil || status != http.StatusOK && status != http.StatusNotFound {
+					t.Errorf("%s: status %d, %v: %s", target, status, err, body)
+				}
+				total.Add(int64(done.Sockets))
+			}
+		})
+	}
+	requests.Wait()
+	if n := total.Load(); n != int64(len(all)) {
+		t.Errorf("%d sockets were ended, %d of them there are", n, len(all))
+	}
+	for _, s := range all {
+		if s.endsAs == nil || s.info().State != stateClosing {
+			t.Errorf("%s is %s", s.session.ID, s.info().State)
 		}
 	}
 }

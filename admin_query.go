@@ -90,13 +90,11 @@ func chosen(values url.Values) ([]*socket, error) {
 	return socketsOf(filter), nil
 }
 
-// socketsOf returns the sockets that filter means. An empty issuer is that of
-// tokens without one, so that who has no token is not meant.
+// socketsOf returns the sockets that filter means.
 func socketsOf(filter session.Filter) []*socket {
 	var all []*socket
 	for _, found := range sockets.Find(filter) {
-		s, ok := found.Socket.(*socket)
-		if ok && (!filter.OfIssuer || s.current() != nil) {
+		if s, ok := found.Socket.(*socket); ok {
 			all = append(all, s)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
@@ -106,8 +108,12 @@ func closeCodeOf(values url.Values) (proxy.CloseCode, error) {
 		code = proxy.CloseCode(n)
 		checked = code
 	}
-	if err := proxy.CheckClose(checked, values.Get("reason")); err != nil {
+	reason := values.Get("reason")
+	if err := proxy.CheckClose(checked, reason); err != nil {
 		return code, badRequest(err)
+	}
+	if strings.ContainsFunc(reason, unicode.IsControl) {
+		return code, badRequest(errors.New("parameter reason has control characters"))
 	}
 	return code, nil
 }

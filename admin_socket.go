@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,11 +54,8 @@ func (s *socket) info() sessionInfo {
 	defer s.mu.Unlock()
 	i := sessionInfo{
 		ID: s.session.ID, Site: s.session.Site, Dialect: s.handler.dialectName,
-		State: s.stateLocked(), ClientIP: s.clientIP, OpenedAt: s.session.Opened.UTC(),
+		Source: s.source(), State: s.stateLocked(), ClientIP: s.clientIP, OpenedAt: s.session.Opened.UTC(),
 	}
-	s.request.mu.Lock()
-	i.Source = s.request.source
-	s.request.mu.Unlock()
 	if id := s.identity; id != nil {
 		until := s.validUntilLocked().UTC()
 		i.ValidUntil = &until
@@ -185,7 +183,7 @@ func (s *socket) expireNow() (g *proxy.Gate, acted bool) {
 func (s *socket) flush(g *proxy.Gate) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.handler.log().Error("panic while telling a client", zap.Any("panic", p), zap.String("session", s.session.ID))
+			s.handler.log().Error("panic while telling a client", zap.String("type", fmt.Sprintf("%T", p)), zap.String("session", s.session.ID))
 			_ = g.Close()
 		}
 	}()

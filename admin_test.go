@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwt"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
@@ -114,6 +117,48 @@ func TestRevocationDefaults(t *testing.T) {
 	}
 }
 
+// TestRevocationOutlastsTokens: unless it says until when, a revocation counts
+// for as long as any token may that is good at the moment, also if the
+// provider's clock is ahead.
+func TestRevocationOutlastsTokens(t *testing.T) {
+	t.Parallel()
+	base, err := testCaddy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(base)
+	defer cancel()
+	config := fmt.Sprintf(`{"secret":%q,"audiences":["chat"],"max_lifetime":"1h","leeway":"20s"}`, inspectSecret)
+	module, err := ctx.LoadModuleByID("http.websocket_auth.verifiers.jwt", json.RawMessage(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := appOf(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	issued := now.Add(29 * time.Second)
+	claims, err := jwt.NewBuilder().
+		Subject("alice").Audience([]string{"chat"}).JwtID("a").IssuedAt(issued).Expiration(issued.Add(time.Hour)).
+		Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.Sign(claims, jwt.WithKey(jwa.HS256(), []byte(inspectSecret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := module.(*JWTVerifier).Verify(t.Context(), string(token), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := revocationEntry{TokenID: "a"}.completed(now, app.Longest())
+	if err != nil || r.Until.Before(id.ValidUntil) {
+		t.Errorf("%v: the revocation is over %v before the token", err, id.ValidUntil.Sub(r.Until))
+	}
+}
+
 // TestAdminSessionList: filters, pages and single sessions.
 func TestAdminSessionList(t *testing.T) {
 	t.Parallel()
@@ -188,17 +233,21 @@ func TestAdminEndsOpening(t *testing.T) {
 // that has no issuer.
 func TestAdminIssuerOfNobody(t *testing.T) {
 	t.Parallel()
-	_, all := registered(t, 1)
-	all[0].mu.Lock()
-	all[0].identity = nil
-	all[0].mu.Unlock()
-	sockets.Identify(&all[0].session, session.Identity{})
-	all[0].session.Site = t.Name()
-	if meant := socketsOf(session.Filter{OfIssuer: true, Site: t.Name()}); len(meant) != 0 {
-		t.Errorf("%d sockets are meant", len(meant))
+	s := &socket{handler: new(Handler), request: new(request)}
+	s.session = session.Session{ID: t.Name(), Site: t.Name(), Socket: s, Close: func() {}}
+	if !sockets.Add(&s.session) {
+		t.Fatal("the registry takes nothing more")
 	}
-	if meant := socketsOf(session.Filter{Site: t.Name()}); len(meant) != 1 {
-		t.Errorf("%d sockets of the site, want 1", len(meant))
+	t.Cleanup(func() { sockets.Remove(&s.session) })
+	for query, want := range map[string]int{"issuer=&site=" + t.Name(): 0, "site=" + t.Name(): 1} {
+		_, _, body := askMux(http.MethodGet, adminPrefix+"sessions?"+query, nil, nil)
+		if !strings.Contains(body, fmt.Sprintf(`"total":%d,`, want)) {
+			t.Errorf("the list of %s is %s, want %d", query, body, want)
+		}
+		_, _, body = askMux(http.MethodDelete, adminPrefix+"sessions?"+query, nil, nil)
+		if strings.TrimSpace(body) != fmt.Sprintf(`{"sockets":%d}`, want) {
+			t.Errorf("of %s there end %s, want %d", query, body, want)
+		}
 	}
 }
 
@@ -243,6 +292,32 @@ func TestPrintable(t *testing.T) {
 		if got := printable(text); got != want {
 			t.Errorf("printable(%q) = %q, want %q", text, got, want)
 		}
+	}
+}
+
+// TestTableOfLongNames: one long name does not make a table unreadable. What is
+// last in a line, such as an error, is whole.
+func TestTableOfLongNames(t *testing.T) {
+	t.Parallel()
+	cmd := newSessionsCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	entries := []json.RawMessage{json.RawMessage(`"` + strings.Repeat("ä", 4000) + `"`), json.RawMessage(`"bob"`)}
+	row := func(name string) []string { return []string{name, name} }
+	if err := printList(cmd, "names", entries, 2, "NAME\tAGAIN", row); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")
+	short, whole := strings.Repeat("ä", maxCell-1)+"…", strings.Repeat("ä", 4000)
+	if len(lines) != 4 || lines[1] != short+"  "+whole || lines[2] != "bob"+strings.Repeat(" ", maxCell-1)+"bob" {
+		t.Errorf("printed %.800q", out.String())
+	}
+	out.Reset()
+	if err := cmd.Flags().Set("json", "true"); err != nil {
+		t.Fatal(err)
+	}
+	if err := printList(cmd, "names", entries, 2, "", row); err != nil || !strings.Contains(out.String(), whole) {
+		t.Errorf("%v: for programs the name is cut: %.800q", err, out.String())
 	}
 }
 

@@ -47,6 +47,8 @@ type App struct {
 	events  *caddyevents.App
 	held    *atomic.Pointer[fleet] // nil when the configuration has ended
 	longest *atomic.Int64          // nanoseconds that a token may live
+	// rechecks: some handler ends sockets of before that it would refuse.
+	rechecks *atomic.Bool
 	// generation counts configurations: a later one has a greater one.
 	generation int64
 	// servesAlone: while the store is away, what is known counts.
@@ -95,7 +97,7 @@ const (
 // Provision sets up the app. It does not connect to a store.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.held, a.longest = new(atomic.Pointer[fleet]), new(atomic.Int64)
+	a.held, a.longest, a.rechecks = new(atomic.Pointer[fleet]), new(atomic.Int64), new(atomic.Bool)
 	a.generation = generations.Add(1)
 	if err := a.check(); err != nil {
 		return err
@@ -103,6 +105,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	key, shares := "memory", store.Store(store.Alone{})
 	a.servesAlone = true
 	if a.StoreRaw != nil {
+		if err := a.checkStoreName(); err != nil {
+			return err
+		}
 		module, err := ctx.LoadModule(a, "StoreRaw")
 		if err != nil {
 			return err
@@ -113,10 +118,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		key, shares, a.servesAlone = shared.Key(), shared.Store(), shared.ServesAlone()
 	}
-	if err := drainOnStop(ctx, a.drain()); err != nil {
+	if err := a.drainOnStop(); err != nil {
 		return err
 	}
 	if err := a.announceWhenStarted(); err != nil {
+		return err
+	}
+	var err error
+	if a.ctx, err = eventContext(ctx); err != nil {
 		return err
 	}
 	f, err := acquireFleet(key, shares)
@@ -124,7 +133,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.held.Store(f)
-	return counts.register(ctx, f)
+	return counts.register(ctx, a)
+}
+
+// checkStoreName refuses a store that Caddy would not find: its own error
+// quotes all of the configuration, also a password.
+func (a *App) checkStoreName() error {
+	var named struct {
+		Store string `json:"store"`
+	}
+	if err := json.Unmarshal(a.StoreRaw, &named); err != nil || named.Store == "" {
+		return errors.New(`store has no name: add "store": "memory" or "store": "redis" to it`)
+	}
+	if _, err := caddy.GetModule(storesPrefix + named.Store); err != nil {
+		return errors.New(unknownStore(named.Store))
+	}
+	return nil
 }
 
 // drain returns over which time close frames are spread.
@@ -150,11 +174,16 @@ func (a *App) check() error {
 // and has the store tell of what others do.
 func (a *App) Start() error {
 	apps.started(a)
+	a.takeOver()
+	return nil
+}
+
+// takeOver has the storage, the store and the log of a's configuration used.
+func (a *App) takeOver() {
 	saved.use(a.ctx.Storage(), a.logger)
 	if f := a.held.Load(); f != nil {
 		f.start(a.logger)
 	}
-	return nil
 }
 
 // Stop implements caddy.App.
@@ -167,10 +196,15 @@ func (a *App) Stop() error {
 	return saved.flush(ctx)
 }
 
-// Cleanup lets go of the store.
+// Cleanup lets go of the store. A configuration that is rejected after it has
+// started gives back to the one before it what that one had used.
 func (a *App) Cleanup() error {
-	apps.ended(a)
-	announced.app.CompareAndSwap(a, nil)
+	rejected := apps.ended(a)
+	before := apps.newest()
+	announced.app.CompareAndSwap(a, before)
+	if rejected && before != nil {
+		before.takeOver()
+	}
 	if a.held == nil { // never provisioned
 		return nil
 	}
@@ -178,8 +212,9 @@ func (a *App) Cleanup() error {
 	if f == nil { // Provision has failed
 		return nil
 	}
-	if apps.newest() == nil && !caddy.Exiting() {
+	if before == nil && !caddy.Exiting() {
 		endUnguarded() // the new configuration has no websocket_auth at all
+		go drainUnattended()
 	}
 	return f.release()
 }
@@ -215,10 +250,16 @@ func (r *runningApps) started(a *App) {
 	r.all = append(r.all, a)
 }
 
-func (r *runningApps) ended(a *App) {
+// ended takes a out, and reports whether it was the newest.
+func (r *runningApps) ended(a *App) (newest bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all = slices.DeleteFunc(r.all, func(other *App) bool { return other == a })
+	i := slices.Index(r.all, a)
+	if i < 0 {
+		return false
+	}
+	r.all = slices.Delete(r.all, i, i+1)
+	return i == len(r.all)
 }
 
 // newest returns the app of the newest configuration, nil if none serves.

@@ -58,6 +58,9 @@ func (a *App) unmarshalWord(d *caddyfile.Dispenser) error {
 	case "drain":
 		return a.unmarshalDrain(d)
 	}
+	if strings.Contains(d.Val(), ":") { // a URL, which may have a password in it
+		return d.Errf("a URL stands in front of a line: it belongs behind the name of a store: store redis <url>")
+	}
 	return d.Errf("unrecognized subdirective '%s' of the global option websocket_auth: use store, lockout or drain",
 		d.Val())
 }

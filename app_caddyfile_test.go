@@ -103,11 +103,15 @@ func TestAppRefused(t *testing.T) {
 		`{"lockout":{"failures":1,"duration":"1m"}}`:                "lockout needs",
 		`{"lockout":{"failures":1,"window":"1m","duration":"-1m"}}`: "lockout needs",
 		`{"store":{"store":"none"}}`:                                "is no store",
-		`{"store":{"store":"etcd"}}`:                                "unknown module: websocket_auth.stores.etcd",
+		`{"store":{"store":"etcd"}}`:                                "'store etcd' is unknown: use memory or redis",
 		`{"store":{"store":"memory","prefix":"chat"}}`:              `unknown field "prefix"`,
-		`{"store":{"prefix":"chat"}}`:                               "store",
+		`{"store":{"prefix":"chat"}}`:                               "store has no name",
+		`{"store":{"url":"redis://:secret@h"}}`:                     "store has no name",
+		`{"store":["redis://:secret@h"]}`:                           "store has no name",
+		`{"store":{"store":"redis://:secret@h"}}`:                   "store redis <url>",
 	} {
-		if _, err := loadApp(t, config); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := loadApp(t, config)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want %s", config, err, want)
 		}
 	}

@@ -165,7 +165,7 @@ func positive(d *caddyfile.Dispenser, name, text string) (int, error) {
 func positiveDuration(d *caddyfile.Dispenser, name, text string) (caddy.Duration, error) {
 	duration, err := caddy.ParseDuration(text)
 	if err != nil || duration <= 0 {
-		return 0, d.Errf("'%s' takes a duration such as 30s, not '%s'", name, text)
+		return 0, d.Errf("'%s' takes a duration above zero such as 30s, not '%s'", name, text)
 	}
 	return caddy.Duration(duration), nil
 }

@@ -146,6 +146,9 @@ func printList[T any](cmd *cobra.Command, member string, entries []json.RawMessa
 		cells := row(value)
 		for i, cell := range cells {
 			cells[i] = printable(cell)
+			if i < len(cells)-1 {
+				cells[i] = shortened(cells[i])
+			}
 		}
 		fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
@@ -172,6 +175,19 @@ func printable(text string) string {
 		return quoted[1 : len(quoted)-1]
 	}
 	return text
+}
+
+// maxCell is how wide a column of a table may get, in characters: who has chosen
+// a name of thousands must not push all else off the screen.
+const maxCell = 64
+
+// shortened returns text as it fits into a column.
+func shortened(text string) string {
+	letters := []rune(text)
+	if len(letters) <= maxCell {
+		return text
+	}
+	return string(letters[:maxCell-1]) + "…"
 }
 
 // countOf returns a number with its word.

@@ -149,18 +149,20 @@ func (in *inspection) config(config []byte, site string) error {
 	defer cancel()
 
 	accepted := 0
-	var id *auth.Identity
+	identities := make([]*auth.Identity, len(handlers))
 	for i, found := range handlers {
 		fmt.Fprintf(&in.report, "%s\n", found)
 		h, err := found.provision(ctx)
 		if err != nil {
 			return err
 		}
-		if i > 0 && handlers[i-1].server != found.server {
-			id = nil
+		var outer *auth.Identity
+		for j := range i {
+			if handlers[j].isInFrontOf(found) {
+				outer = identities[j]
+			}
 		}
-		// A handler without verifiers tightens the one before it.
-		if id = in.handler(h, id); id != nil {
+		if identities[i] = in.handler(h, outer); identities[i] != nil {
 			accepted++
 		}
 	}
@@ -172,13 +174,14 @@ func (in *inspection) config(config []byte, site string) error {
 }
 
 // handler inspects the token with one handler, and returns its identity if it
-// gets in. outer is the identity that the handler before it has found.
+// gets in. outer is the identity that the handler in front of it has found,
+// which this one tightens if it has no verifier.
 func (in *inspection) handler(h *Handler, outer *auth.Identity) *auth.Identity {
 	id := outer
 	if len(h.verifiers) > 0 {
 		id = in.verify(h)
 	} else if outer == nil {
-		in.check(auth.Check{Name: "verified", Detail: "it has no verifier, and none before it has accepted the token"})
+		in.check(auth.Check{Name: "verified", Detail: "it has no verifier, and none in front of it has accepted the token"})
 	}
 	if id == nil {
 		return nil

@@ -14,9 +14,10 @@ import (
 
 // foundHandler is one websocket_auth of a configuration.
 type foundHandler struct {
-	server string   // the server's name in JSON
-	hosts  []string // of the route around it
-	raw    map[string]any
+	server   string   // the server's name in JSON
+	hosts    []string // of the route around it
+	matchers []string // of all routes around it, as JSON
+	raw      map[string]any
 }
 
 // findHandlers returns the websocket_auth handlers of a JSON configuration, in
@@ -58,11 +59,22 @@ func appendHandlers(found []foundHandler, at foundHandler, node any) []foundHand
 		if hosts := hostsOf(node); len(hosts) > 0 {
 			at.hosts = hosts
 		}
+		if match, err := json.Marshal(node["match"]); err == nil && node["match"] != nil {
+			at.matchers = append(slices.Clip(at.matchers), string(match))
+		}
 		for _, key := range slices.Sorted(maps.Keys(node)) {
 			found = appendHandlers(found, at, node[key])
 		}
 	}
 	return found
+}
+
+// isInFrontOf tells whether whatever reaches inner, which is found later, has
+// passed f: no route around f matches less than those around inner do.
+func (f foundHandler) isInFrontOf(inner foundHandler) bool {
+	return f.server == inner.server && !slices.ContainsFunc(f.matchers, func(match string) bool {
+		return !slices.Contains(inner.matchers, match)
+	})
 }
 
 // hostsOf returns the hosts that a route matches.

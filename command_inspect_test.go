@@ -85,6 +85,11 @@ func inspectSite(lines string) string {
 
 func TestInspect(t *testing.T) {
 	soon := time.Now().Add(time.Hour)
+	bare := func(site, path string) string {
+		return site + " {\nroute " + path + " {\nwebsocket_auth {\nrequire scope chat:admin\n}\nrespond hello\n}\n}\n"
+	}
+	matched := strings.ReplaceAll(inspectSite("}\nwebsocket_auth @ws {\nrequire scope chat:admin"),
+		"websocket_auth {", "@ws path /chat/ws\nwebsocket_auth @ws {")
 	nested := inspectSite("require scope chat:read\n}\nwebsocket_auth {\nrequire scope chat:admin")
 	tests := []struct {
 		name     string
@@ -129,7 +134,21 @@ func TestInspect(t *testing.T) {
 		},
 		{
 			"refused before it is tightened", nested, inspectToken(t, "chat", "chat:admin", soon), nil, false,
-			[]string{"none before it has accepted the token", "accepted by 0 of 2"},
+			[]string{"none in front of it has accepted the token", "accepted by 0 of 2"},
+		},
+		{
+			"tightened with its matcher", matched, inspectToken(t, "chat", "chat:read chat:admin", soon), nil, true,
+			[]string{"accepted by 2 of 2"},
+		},
+		{
+			"nothing in front on another site", inspectSite("") + bare("mail.example.com", "/chat/*"),
+			inspectToken(t, "chat", "chat:admin", soon), nil, false,
+			[]string{"none in front of it has accepted the token", "accepted by 1 of 2"},
+		},
+		{
+			"nothing in front on another path", inspectSite("}\n}\nroute /more/* {\nwebsocket_auth {\nrequire scope chat:admin"),
+			inspectToken(t, "chat", "chat:admin", soon), nil, false,
+			[]string{"none in front of it has accepted the token", "accepted by 1 of 2"},
 		},
 		{
 			"one of two sites", inspectSite("") + strings.ReplaceAll(inspectSite(""), "chat", "mail"),

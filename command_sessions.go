@@ -20,7 +20,8 @@ func init() {
 
 func newSessionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "sessions [--issuer <iss>] [--subject <sub>] [--jti <jti>] [--sid <sid>] [--site <name>] [--limit <n>] [--json]",
+		Use: "sessions [--id <id> | [--issuer <iss>] [--subject <sub>] [--jti <jti>] [--sid <sid>] [--site <name>]] " +
+			"[--limit <n>] [--json]",
 		Short: "Lists the live sessions",
 		Long: `
 Lists the WebSockets that are open: all of them, those for which all filters
@@ -47,6 +48,9 @@ func runSessions(cmd *cobra.Command, _ []string) error {
 	var found []json.RawMessage
 	var total int
 	if id := cmd.Flag("id"); id.Changed {
+		if id.Value.String() == "" {
+			return errNoID
+		}
 		var one json.RawMessage
 		if err := askAdmin(cmd, http.MethodGet, sessionPath(id.Value.String()), nil, nil, &one); err != nil {
 			return err
@@ -73,6 +77,10 @@ func sessionRow(s sessionInfo) []string {
 		count(s.BytesIn), count(s.BytesOut), count(s.MessagesIn), count(s.MessagesOut),
 	}
 }
+
+// errNoID is for an id that is given and empty, as of a shell's variable that is
+// not set.
+var errNoID = errors.New("--id is empty")
 
 // sessionPath returns the path of one session.
 func sessionPath(id string) string { return "sessions/" + url.PathEscape(id) }
@@ -106,16 +114,20 @@ func runClose(cmd *cobra.Command, _ []string) error {
 	path := "sessions"
 	switch id := cmd.Flag("id"); {
 	case id.Changed && id.Value.String() == "":
-		return errors.New("--id is empty")
+		return errNoID
 	case id.Changed && flagIsSet(cmd, "all"):
 		return errors.New("--id and --all contradict each other")
 	case id.Changed:
 		path = sessionPath(id.Value.String())
 	default:
-		maps.Copy(query, flagQuery(cmd, filterWords...))
-		if flagIsSet(cmd, "all") {
+		filter := flagQuery(cmd, filterWords...)
+		switch all := flagIsSet(cmd, "all"); {
+		case all:
 			query.Set("all", "true")
+		case len(filter) == 0:
+			return errors.New("no filter: say whom you mean by --id or the other filters, or end all sessions by --all")
 		}
+		maps.Copy(query, filter)
 	}
 	var done reached
 	if err := askAdmin(cmd, http.MethodDelete, path, query, nil, &done); err != nil {

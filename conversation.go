@@ -3,6 +3,7 @@ package websocketauth
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/dialect"
@@ -21,7 +22,13 @@ type conversation struct {
 	// passages is the list of the last verdict on the client's, to be used
 	// again.
 	passages []proxy.Passage
+	// vouched is the identity of the last good credential, where each message
+	// has its own, and mark that credential's hash.
+	vouched *auth.Identity
+	mark    uint64
 }
+
+var markSeed = maphash.MakeSeed()
 
 // followedConversation is one whose dialect must see what the client gets.
 type followedConversation struct {
@@ -210,12 +217,37 @@ func (c *conversation) verify(credential string) (*auth.Identity, error) {
 	if len(credential) > auth.MaxCredential {
 		return nil, auth.Refuse(auth.ReasonMalformed, "the credential is too long")
 	}
+	h := c.s.handler
 	// Verifiers bound themselves in time, and the context ends with the socket.
-	id, err := c.s.handler.vouched(c.s.handshake.Context(), credential, c.s.clientIP, c.s.handler.every == nil)
+	id, err := h.vouched(c.s.handshake.Context(), credential, c.s.clientIP, h.every == nil)
+	if reasonOf(err) == reasonLockout {
+		if again := c.again(credential); again != nil {
+			id, err = again, checkRevoked(again)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
+	if h.every != nil && id != c.vouched { // else it is the same credential as before
+		c.vouched, c.mark = id, maphash.String(markSeed, credential)
+	}
 	return id, c.s.request.meetsRules(id)
+}
+
+// again returns the identity of a credential of which each message has one, if
+// it is that of the message before and still good. It goes on counting while the
+// client's address is locked out, which may be somebody else's doing. No other
+// is looked at: whoever is locked out is to learn nothing of what it guesses.
+func (c *conversation) again(credential string) *auth.Identity {
+	current := c.s.current()
+	if c.vouched == nil || current == nil || maphash.String(markSeed, credential) != c.mark {
+		return nil
+	}
+	id, err := c.s.handler.verify(c.s.handshake.Context(), credential, false)
+	if err != nil || sameIdentity(current, id) != nil {
+		return nil
+	}
+	return id
 }
 
 // badMessage answers a message whose credential is missing or bad.

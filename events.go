@@ -15,8 +15,9 @@ import (
 )
 
 // maxEvents is how many events may wait for those that are told one after
-// another of what has happened. Beyond it they are dropped, and counted.
-const maxEvents = 1024
+// another of what has happened: more than the sockets that commonly end at one
+// moment, and about 16 MiB. Beyond it they are dropped, and counted.
+const maxEvents = 16384
 
 // maxEventText is how long a text in an event may be that is not the
 // identity's, which its token limits, in bytes.
@@ -39,6 +40,7 @@ type eventQueue struct {
 	mu      sync.Mutex // guards the following
 	waiting []waitingEvent
 	running bool
+	dropped bool // since the last moment at which none has waited
 }
 
 type waitingEvent struct {
@@ -87,18 +89,30 @@ func (q *eventQueue) wants(name string) bool {
 // emit has the subscribers told of an event, with the fields of the log line of
 // the same occasion. It never waits.
 func (q *eventQueue) emit(name string, fields []zap.Field) {
-	data := eventData(fields)
+	if q.add(waitingEvent{name, eventData(fields)}) {
+		return
+	}
+	if app := q.app.Load(); app != nil {
+		app.logger.Warn("events are dropped, because their handlers are too slow", zap.Int("waiting", maxEvents))
+	}
+}
+
+// add has the subscribers told of e, unless too many wait. ok is false for the
+// first event that is dropped, not for those that follow it.
+func (q *eventQueue) add(e waitingEvent) (ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) >= maxEvents {
 		counts.eventsDropped.Inc()
-		return
+		ok, q.dropped = q.dropped, true
+		return ok
 	}
-	q.waiting = append(q.waiting, waitingEvent{name, data})
+	q.waiting = append(q.waiting, e)
 	if !q.running {
 		q.running = true
 		go q.run()
 	}
+	return true
 }
 
 // run tells of events until none waits.
@@ -116,7 +130,7 @@ func (q *eventQueue) take() (e waitingEvent, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 {
-		q.waiting, q.running = nil, false
+		q.waiting, q.running, q.dropped = nil, false, false
 		return waitingEvent{}, false
 	}
 	e, q.waiting[0] = q.waiting[0], waitingEvent{}

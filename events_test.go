@@ -29,7 +29,7 @@ func newQueue(t *testing.T, h eventHandler) (*eventQueue, *observer.ObservedLogs
 	if err != nil {
 		t.Fatal(err)
 	}
-	core, logs := observer.New(zapcore.ErrorLevel)
+	core, logs := observer.New(zapcore.WarnLevel)
 	a := &App{ctx: ctx, logger: zap.New(core)}
 	if a.events, err = eventsOf(ctx); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestEventsInOrder(t *testing.T) {
 // backlog is bounded.
 func TestSlowEventHandler(t *testing.T) {
 	release, began := make(chan struct{}), make(chan struct{}, 1)
-	q, _ := newQueue(t, func(caddy.Event) error {
+	q, logs := newQueue(t, func(caddy.Event) error {
 		select {
 		case began <- struct{}{}:
 		default:
@@ -97,6 +97,9 @@ func TestSlowEventHandler(t *testing.T) {
 	const extra = 10
 	for range maxEvents + extra {
 		q.emit("heard", nil) // would never return if it waited
+	}
+	if lines := logs.FilterMessage("events are dropped, because their handlers are too slow").Len(); lines != 1 {
+		t.Errorf("%d lines about events that are dropped, want 1", lines)
 	}
 	if got := counterValue(t, metricPrefix+"events_dropped_total") - before; got != extra {
 		t.Errorf("%v events dropped, want %v", got, extra)

@@ -3,6 +3,7 @@ package websocketauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +25,11 @@ type fleet struct {
 	key   string
 	store store.Store
 
-	mu     sync.Mutex // guards the following
-	logger *zap.Logger
-	cancel context.CancelFunc // nil until it has started
-	done   chan struct{}      // closed when it follows no more
+	mu      sync.Mutex // guards the following
+	logger  *zap.Logger
+	cancel  context.CancelFunc // nil until it has started
+	done    chan struct{}      // closed when it follows no more
+	started time.Time
 
 	complete atomic.Bool // the store has told all there is
 	away     atomic.Bool // it cannot be reached
@@ -64,8 +66,8 @@ func (f *fleet) start(logger *zap.Logger) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f.cancel, f.done = cancel, make(chan struct{})
-	if _, alone := f.store.(store.Alone); alone {
+	f.cancel, f.done, f.started = cancel, make(chan struct{}), time.Now()
+	if f.store.Name() == "" {
 		f.complete.Store(true) // nobody else knows more
 	}
 	go f.follow(ctx)
@@ -78,7 +80,7 @@ func (f *fleet) follow(ctx context.Context) {
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					f.Outage(errors.New("panic in the store"))
+					f.Outage(fmt.Errorf("panic in the store: %T", p))
 				}
 			}()
 			f.store.Follow(ctx, f)
@@ -134,7 +136,12 @@ func (f *fleet) LockedOut(address string, until time.Time) { lockouts.Lock(addre
 func (f *fleet) Released(address string) { lockouts.Forget(address, time.Now()) }
 
 // Complete implements [store.Node].
-func (f *fleet) Complete() { f.complete.Store(true) }
+func (f *fleet) Complete() {
+	f.complete.Store(true)
+	if name := f.store.Name(); name != "" {
+		saved.told(name)
+	}
+}
 
 // Known implements [store.Node].
 func (f *fleet) Known() []session.Revocation { return revocations.All(time.Now()) }
@@ -149,19 +156,53 @@ func (f *fleet) Outage(err error) {
 	}
 }
 
+// lag returns for how long this node has not had all that the store knows.
+func (f *fleet) lag() time.Duration {
+	if f.store.Name() == "" {
+		return 0 // nobody else knows more
+	}
+	since := f.store.Current()
+	if since.IsZero() {
+		f.mu.Lock()
+		since = f.started
+		f.mu.Unlock()
+	}
+	if since.IsZero() {
+		return 0 // it is not followed yet
+	}
+	return max(time.Since(since), 0)
+}
+
 // ready tells whether this node knows enough of the revocations to let anybody
 // in. Until it has had a complete set once, it does not.
 func (a *App) ready() error {
 	f := a.fleet()
-	switch {
-	case f == nil:
+	if f == nil {
 		return errors.New("no configuration serves")
-	case saved.broken.Load():
-		return errors.New("what was revoked before the last start cannot be read")
-	case !f.complete.Load() && !saved.restored.Load():
-		return errors.New("the store has not told yet what is revoked")
-	case f.away.Load() && !a.servesAlone:
+	}
+	if err := f.knows(); err != nil {
+		return err
+	}
+	if f.away.Load() && !a.servesAlone {
 		return errors.New("the store cannot be reached")
+	}
+	return nil
+}
+
+// knows returns why this node does not know what is revoked. What a store has
+// told is enough, even if nobody can read what was saved before the start; but
+// as long as that is yet to be read, it is waited for.
+func (f *fleet) knows() error {
+	name, complete := f.store.Name(), f.complete.Load()
+	switch {
+	case saved.unread():
+		return errors.New("what was revoked before the last start is not known yet")
+	case name != "" && complete:
+		return nil
+	case !saved.isRead():
+		return errors.New("what was revoked before the last start cannot be read")
+	case !complete && !saved.isComplete(name):
+		return errors.New("the store has not told yet what is revoked")
 	}
 	return nil
 }

@@ -52,7 +52,9 @@ type request struct {
 	// accepted: the client has been answered, and next is called for an
 	// identity that a message has brought.
 	accepted bool
-	repl     *caddy.Replacer
+	// control is of the answer; nil unless its body may log in.
+	control *http.ResponseController
+	repl    *caddy.Replacer
 	// shown is whose placeholders resolve: those of the innermost handler
 	// that has asked for a credential.
 	shown *atomic.Pointer[request]
@@ -167,6 +169,9 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	found, err := h.take(r)
 	h.warnUnfiltered(found)
 	q.presented = found.Source
+	if h.poller != nil {
+		q.control = http.NewResponseController(w)
+	}
 	identity, err := h.identify(r, q, found, err)
 	if err != nil {
 		return h.refuse(w, r, q, found.Answer, err)
@@ -174,8 +179,11 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	q.tightenBy(h)
 	q.reject = h.Reject
 	if identity != nil {
+		if q.presented == "" {
+			q.presented = sourcePolling
+		}
 		q.mu.Lock()
-		q.identity, q.source = identity, found.Source
+		q.identity, q.source = identity, q.presented
 		q.mu.Unlock()
 		q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
 	}
@@ -208,6 +216,11 @@ func takeFrom(r *http.Request, sources auth.Sources) (found auth.Found, err erro
 	scrubbed.Header = http.Header{} // the sources may take from it; the real one is done
 	sources.Strip(&scrubbed)
 	if scrubbed.RequestURI != original.RequestURI {
+		// Where a handler in front has handed on a copy, as tracing does, Caddy's
+		// own request keeps the URI, which no placeholder is to show.
+		if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+			repl.Set("http.request.orig_uri", scrubbed.RequestURI)
+		}
 		scrubbed.Header = original.Header
 		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, scrubbed))
 	}
@@ -247,11 +260,14 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if err := h.origins.Check(r, scheme(r), ambient); err != nil {
 		return nil, err
 	}
-	switch {
-	case later && h.poller != nil:
-		return h.identifyPolled(r, q)
-	case later:
-		return nil, nil //nolint:nilnil // see above
+	if later {
+		if h.poller != nil {
+			id, err = h.identifyPolled(r, q)
+		}
+		if id == nil && err == nil { // what is to come would be refused
+			err = h.app.checkLockout(clientIP(r))
+		}
+		return id, err
 	}
 	id, err = h.vouched(r.Context(), found.Credential, clientIP(r), true)
 	if err != nil {
@@ -327,7 +343,7 @@ func (h *Handler) verify(ctx context.Context, credential string, timed bool) (*a
 			return nil, err
 		case reasonOf(err) == reasonUnavailable:
 			outage = err
-		case refusal == nil || isForeign(refusal):
+		case refusal == nil || telling(err) > telling(refusal):
 			refusal = err
 		}
 	}
@@ -337,14 +353,19 @@ func (h *Handler) verify(ctx context.Context, credential string, timed bool) (*a
 	return nil, refusal
 }
 
-// isForeign tells whether a verifier has refused a token that was not made for
-// it at all, so that what another one says of it is worth more.
-func isForeign(err error) bool {
+// telling returns how much a verifier's refusal says, compared with those of
+// the others: the least, if the token was not made for it; not much, if it looks
+// forged, but may be one that another verifier knows.
+func telling(err error) int {
 	switch reasonOf(err) {
-	case auth.ReasonIssuer, auth.ReasonUnknownKey, auth.ReasonAlgorithm, auth.ReasonSignature:
-		return true
+	case auth.ReasonIssuer:
+		return 0
+	case auth.ReasonUnknownKey, auth.ReasonAlgorithm:
+		return 1
+	case auth.ReasonSignature, auth.ReasonMalformed:
+		return 2
 	default:
-		return false
+		return 3
 	}
 }
 

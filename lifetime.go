@@ -169,6 +169,9 @@ func (s *socket) logIn(id *auth.Identity, context any) {
 	s.countLocked()
 	s.tickLocked()
 	s.mu.Unlock()
+	if s.handler.first.early {
+		s.makeRoom() // the application has taken the socket already
+	}
 	s.observeOpened()
 	s.recheckLate()
 }

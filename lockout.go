@@ -2,7 +2,10 @@ package websocketauth
 
 import (
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
@@ -61,13 +64,31 @@ func (a *App) countFailure(ip string, err error) {
 }
 
 // warnForwarded says once that a proxy in front is not trusted, because then
-// all of its clients are one address.
+// all of its clients are one address; or that it is believed too much, because
+// then each of them may choose one.
 func (h *Handler) warnForwarded(r *http.Request) {
-	if len(r.Header["X-Forwarded-For"]) == 0 || fromTrustedProxy(r) || h.app.lockoutRule().IsZero() {
+	forwarded := r.Header["X-Forwarded-For"]
+	if len(forwarded) == 0 || h.app.lockoutRule().IsZero() {
 		return
 	}
-	h.state.warnForwarded.Do(func() {
-		h.logger.Warn("X-Forwarded-For comes from a proxy that is not trusted, so that all its clients count as one " +
-			"address in lockouts: name it in the server's trusted_proxies, or ignore this if clients come directly")
-	})
+	several := len(forwarded) > 1 || strings.Contains(forwarded[0], ",")
+	switch {
+	case !fromTrustedProxy(r):
+		h.state.warnForwarded.Do(func() {
+			h.logger.Warn("X-Forwarded-For comes from a proxy that is not trusted, so that all its clients count as one " +
+				"address in lockouts: name it in the server's trusted_proxies, or ignore this if clients come directly")
+		})
+	case several && !isStrict(r):
+		h.state.warnChosen.Do(func() {
+			h.logger.Warn("X-Forwarded-For has several addresses, of which the first counts in lockouts, and clients may have " +
+				"sent that themselves: set the server's trusted_proxies_strict, see docs/limits.md")
+		})
+	}
+}
+
+// isStrict tells whether Caddy takes the client's address from the end of
+// X-Forwarded-For, where the trusted proxies write.
+func isStrict(r *http.Request) bool {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return ok && server.TrustedProxiesStrict > 0
 }

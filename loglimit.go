@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// logsPerSecond is how many refusals of one client are logged in a second.
+	// logsPerSecond is how many refusals of one client are logged in a second:
+	// of one address, or IPv6 /64, since who has one address of it has all.
 	logsPerSecond = 10
 	logBuckets    = 1024
 )

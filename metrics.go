@@ -80,9 +80,26 @@ func newMetrics() *metrics {
 	m.addStates()
 	m.addTraffic()
 	m.addGauges()
-	// What has not happened yet is 0: rates and alerts need the start.
-	m.renewals.WithLabelValues(resultAccepted, "")
+	m.addStart()
 	return m
+}
+
+// addStart shows as 0 what has not happened yet, as far as its labels are known
+// and somebody may be alerted by it: the first time would be no increase
+// otherwise.
+func (m *metrics) addStart() {
+	m.renewals.WithLabelValues(resultAccepted, "")
+	for _, reason := range []auth.Reason{reasonUnavailable, reasonInternal} {
+		m.renewals.WithLabelValues(resultRefused, string(reason))
+		for _, source := range []string{
+			"", sourceSubprotocol, sourceQuery, sourceHeader, sourceCookie,
+		} {
+			m.handshakes.WithLabelValues(resultRefused, source, string(reason))
+		}
+		for _, source := range []string{sourceFirstMessage, sourceEveryMessage} {
+			m.logins.WithLabelValues(resultRefused, source, string(reason))
+		}
+	}
 }
 
 func (m *metrics) counterVec(name, help string, labels ...string) *prometheus.CounterVec {
@@ -141,6 +158,8 @@ func (m *metrics) addTraffic() {
 func (m *metrics) addGauges() {
 	m.gauge("revocations", "Revocations that are kept on this node.", nil,
 		func() float64 { return float64(revocations.Len()) })
+	m.gauge("revocations_saved", "Whether they would outlast a restart, as far as has been tried.", nil,
+		func() float64 { return oneIf(!saved.fails()) })
 	m.gauge("locked_out", "Client addresses that are locked out on this node.", nil,
 		func() float64 { return float64(lockouts.LockedOut(time.Now())) })
 	for _, state := range []auth.KeyState{auth.KeysAwaited, auth.KeysFresh, auth.KeysStale, auth.KeysMissing} {
@@ -191,11 +210,16 @@ func (m *metrics) Collect(values chan<- prometheus.Metric) {
 }
 
 // register has the registry of a configuration show what the process counts,
-// and how the store of that configuration stands. What it adds goes with the
-// configuration.
-func (m *metrics) register(ctx caddy.Context, f *fleet) error {
+// and how the store of that configuration stands, which a holds. What it adds
+// goes with the configuration.
+func (m *metrics) register(ctx caddy.Context, a *App) error {
+	f := a.held.Load()
 	for _, c := range []prometheus.Collector{
 		m,
+		newGauge("ready", "Whether this node knows enough of what is revoked to let clients in.", nil,
+			func() float64 { return oneIf(a.ready() == nil) }),
+		newGauge("store_lag_seconds", "For how long this node has not had all that the store knows.", nil,
+			func() float64 { return f.lag().Seconds() }),
 		newGauge("store_up", "Whether the store that nodes share can be reached.", nil,
 			func() float64 { return oneIf(!f.away.Load()) }),
 		newGauge("store_complete", "Whether the store has told this node once all that is revoked.", nil,

@@ -1,17 +1,11 @@
 package websocketauth
 
 import (
-	"encoding/json"
-	"os"
-	"regexp"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
@@ -139,129 +133,6 @@ func BenchmarkTrafficRead(b *testing.B) {
 	}
 }
 
-var metricName = regexp.MustCompile(`fqName: "([a-z_]+)"`)
-
-// metricNames are the names of all metrics that a configuration's registry
-// shows of ours.
-func metricNames(t *testing.T) []string {
-	t.Helper()
-	descs := make(chan *prometheus.Desc, 1000)
-	counts.Describe(descs)
-	close(descs)
-	names := []string{metricPrefix + "store_up", metricPrefix + "store_complete"}
-	for desc := range descs {
-		match := metricName.FindStringSubmatch(desc.String())
-		if match == nil {
-			t.Fatalf("no name in %s", desc)
-		}
-		names = append(names, match[1])
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// TestMetricsInDocs: the table in docs/metrics.md and the dashboard name all
-// metrics, and none that there is not.
-func TestMetricsInDocs(t *testing.T) {
-	t.Parallel()
-	names := metricNames(t)
-	if len(names) < 20 {
-		t.Fatalf("%d metrics found, too few", len(names))
-	}
-	mentioned := regexp.MustCompile(metricPrefix + `[a-z_]+`)
-	for _, file := range []string{"docs/metrics.md", "docs/grafana.json"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := make(map[string]bool)
-		for _, name := range mentioned.FindAllString(string(text), -1) {
-			if !slices.Contains(names, name) {
-				for _, suffix := range []string{"_bucket", "_count", "_sum"} {
-					name = strings.TrimSuffix(name, suffix)
-				}
-			}
-			found[name] = true
-			if !slices.Contains(names, name) {
-				t.Errorf("%s names %s, which does not exist", file, name)
-			}
-		}
-		for _, name := range names {
-			if !found[name] {
-				t.Errorf("%s does not name %s", file, name)
-			}
-		}
-	}
-}
-
-// TestDashboard: the dashboard is JSON whose panels have places and questions
-// of their own.
-func TestDashboard(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("docs/grafana.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dashboard struct {
-		Panels []struct {
-			ID      int
-			Title   string
-			GridPos struct{ X, Y, W, H int }
-			Targets []struct{ RefID, Expr string }
-		}
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	if len(dashboard.Panels) < 10 {
-		t.Errorf("%d panels, too few", len(dashboard.Panels))
-	}
-	places, ids := make(map[[2]int]string), make(map[int]bool)
-	for _, panel := range dashboard.Panels {
-		place := [2]int{panel.GridPos.X, panel.GridPos.Y}
-		if other, taken := places[place]; taken || ids[panel.ID] || panel.GridPos.X+panel.GridPos.W > 24 {
-			t.Errorf("panel %q has no place or id of its own: %v, %q", panel.Title, place, other)
-		}
-		places[place], ids[panel.ID] = panel.Title, true
-		for _, target := range panel.Targets {
-			if !strings.Contains(target.Expr, metricPrefix) || strings.Count(target.Expr, "(") != strings.Count(target.Expr, ")") {
-				t.Errorf("panel %q asks %q", panel.Title, target.Expr)
-			}
-		}
-		if len(panel.Targets) == 0 {
-			t.Errorf("panel %q asks nothing", panel.Title)
-		}
-	}
-}
-
-// TestNoticesInDocs: the tables of lines and events are those of the code.
-func TestNoticesInDocs(t *testing.T) {
-	t.Parallel()
-	logs, err := os.ReadFile("docs/logs.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := os.ReadFile("docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := []notice{
-		noticeOpened, noticeRefused, noticeRenewed, noticeSuspended, noticeResumed, noticeEnded, noticeRevoked, noticeLockedOut,
-	}
-	for _, n := range all {
-		if !strings.Contains(string(logs), "| `"+n.line+"` |") {
-			t.Errorf("docs/logs.md lacks %q", n.line)
-		}
-		if !strings.Contains(string(events), "| `"+n.event+"` |") {
-			t.Errorf("docs/metrics.md lacks %q", n.event)
-		}
-	}
-	named := regexp.MustCompile("`websocket_auth_[a-z_]+`").FindAllString(string(events), -1)
-	if len(named) != len(all) {
-		t.Errorf("docs/metrics.md names %d events, there are %d: %v", len(named), len(all), named)
-	}
-}
-
 // TestMetricsOfConfigurations: configurations overlap, and each shows the same
 // counts. A configuration that is only validated leaves nothing behind.
 func TestMetricsOfConfigurations(t *testing.T) {
@@ -289,7 +160,7 @@ func TestMetricsOfConfigurations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := counts.register(ctx, app.fleet()); err != nil {
+		if err := counts.register(ctx, app); err != nil {
 			t.Errorf("registered twice: %v", err)
 		}
 		return ctx

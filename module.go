@@ -53,14 +53,14 @@ const (
 // `{http.websocket_auth.jti}` | The `jti` claim
 // `{http.websocket_auth.sid}` | The `sid` claim
 // `{http.websocket_auth.scopes}` | The scopes, separated by spaces
-// `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header`, `cookie`, `first_message` or `every_message`; empty where the body of a plain request has logged in
+// `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header`, `cookie`, `first_message`, `every_message`, or `polling`: in the body of a plain request
 // `{http.websocket_auth.verifier}` | The verifier that vouched, such as `jwt`
 // `{http.websocket_auth.expires_at}` | When the credential ends, RFC 3339 in UTC
 // `{http.websocket_auth.session}` | The id of the socket
 // `{http.websocket_auth.error}` | On a refusal, the reason word
 type Handler struct {
-	// What logs call this site. Default: the name of the server and the host
-	// of the request
+	// What logs call this site. Default: the name of the server and the first
+	// host of the route
 	Name string `json:"name,omitempty"`
 
 	// Who vouches for credentials, tried in order.
@@ -161,8 +161,10 @@ type handlerState struct {
 	warnFilter      sync.Once
 	warnDelay       sync.Once
 	warnForwarded   sync.Once
+	warnChosen      sync.Once
 	socketsRefusing atomic.Int64
 	pending         session.Pending
+	sites           siteNames
 }
 
 // namedVerifier is a verifier and what it is called in the configuration.
@@ -247,7 +249,9 @@ func (h *Handler) provisionRules() (err error) {
 	if h.ping, err = h.Ping.pinging(); err != nil {
 		return err
 	}
-	h.recheck = h.OnReload == reloadRecheck
+	if h.recheck = h.OnReload == reloadRecheck; h.recheck {
+		h.app.rechecks.Store(true)
+	}
 	h.renew = h.OnExpiry.renewal()
 	if h.origins, err = auth.NewOrigins(h.Origins); err != nil {
 		return fmt.Errorf("origins: %w", err)

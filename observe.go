@@ -69,11 +69,7 @@ type tally struct {
 // observeUpgradedLocked counts a socket whose handshake is done. The caller
 // holds s.mu.
 func (s *socket) observeUpgradedLocked() {
-	source := s.request.presented
-	if s.identity != nil && source == "" {
-		source = sourcePolling
-	}
-	counts.handshakes.WithLabelValues(resultAccepted, source, "").Inc()
+	counts.handshakes.WithLabelValues(resultAccepted, s.request.presented, "").Inc()
 	s.tally.traffic = counts.traffic.add(s.gate)
 	s.countLocked()
 }
@@ -202,7 +198,7 @@ func (s *socket) observeEnded(end proxy.End) {
 func (h *Handler) observeRefused(r *http.Request, q *request, at place, reason auth.Reason, err error) {
 	h.countRefused(q, at, reason)
 	ip := clientIP(r)
-	suppressed, ok := h.state.refusalLog.allow(ip, time.Now())
+	suppressed, ok := h.state.refusalLog.allow(clientNetwork(ip), time.Now())
 	if !ok {
 		return
 	}
@@ -236,7 +232,7 @@ func (a *App) observeRevoked(r session.Revocation, ended int) {
 			{"subject", r.Subject}, {"jti", r.TokenID}, {"sid", r.SessionID}, {"reason", r.Reason},
 		} {
 			if field.text != "" {
-				fields = append(fields, zap.String(field.name, field.text))
+				fields = append(fields, zap.String(field.name, auth.HeaderSafe(field.text)))
 			}
 		}
 		return fields

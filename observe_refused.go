@@ -75,17 +75,14 @@ func (h *Handler) loginSource() string {
 	return sourceFirstMessage
 }
 
-// sourcePolling stands for the source where a client has logged in by an
-// earlier request of the polling transport.
+// sourcePolling stands for the source where a client logs in, or has logged in,
+// by the body of a request of the polling transport.
 const sourcePolling = "polling"
 
 // source returns where the credential of the socket's identity was.
 func (s *socket) source() string {
 	s.request.mu.Lock()
 	defer s.request.mu.Unlock()
-	if s.request.source == "" && s.request.identity != nil {
-		return sourcePolling
-	}
 	return s.request.source
 }
 
@@ -131,20 +128,28 @@ func (s *socket) fieldsLocked() []zap.Field {
 	return fields
 }
 
-// lineFields are what each line has. What is not known is left out.
+// lineFields are what each line has. What is not known is left out. Control
+// characters are replaced: the encoders leave some of them as they are, which a
+// terminal obeys.
 func lineFields(session, site, ip, source, dialect string, id *auth.Identity) []zap.Field {
-	texts := []struct{ name, text string }{
-		{"session", session}, {"site", site}, {"client_ip", ip}, {"source", source}, {"dialect", dialect},
+	if id == nil {
+		id = new(auth.Identity)
 	}
-	if id != nil {
-		texts = append(texts, []struct{ name, text string }{
-			{"verifier", id.Verifier}, {"user", id.User}, {"subject", id.Subject}, {"issuer", id.Issuer},
-		}...)
+	texts := [...]struct{ name, text string }{
+		{"session", session},
+		{"site", site},
+		{"client_ip", ip},
+		{"source", source},
+		{"dialect", dialect},
+		{"verifier", id.Verifier},
+		{"user", id.User},
+		{"subject", id.Subject},
+		{"issuer", id.Issuer},
 	}
 	fields := make([]zap.Field, 0, len(texts)+8)
 	for _, t := range texts {
 		if t.text != "" {
-			fields = append(fields, zap.String(t.name, t.text))
+			fields = append(fields, zap.String(t.name, auth.HeaderSafe(t.text)))
 		}
 	}
 	return fields

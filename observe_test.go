@@ -1,11 +1,17 @@
 package websocketauth
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 )
@@ -61,6 +67,25 @@ func TestPlaceOfRequests(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfANetwork: a client with an IPv6 network fills the log no more
+// than one with an address.
+func TestRefusalsOfANetwork(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.InfoLevel)
+	h := &Handler{logger: zap.New(core), state: new(handlerState), dialectName: "json", Name: "site"}
+	const n = 1000
+	for i := range n {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{
+			caddyhttp.ClientIPVarKey: fmt.Sprintf("2001:db8::%x", i+1),
+		}))
+		h.observeRefused(r, &request{presented: "query"}, placeHandshake, auth.ReasonOrigin, auth.Refuse(auth.ReasonOrigin, "no"))
+	}
+	if got := logs.Len(); got < logsPerSecond || got > n/4 { // on a machine that is slow, some seconds' worth
+		t.Errorf("%d lines of %d refusals", got, n)
+	}
+}
+
 // TestLineFields: a line has what is known, and no empty words.
 func TestLineFields(t *testing.T) {
 	t.Parallel()
@@ -79,6 +104,10 @@ func TestLineFields(t *testing.T) {
 		{
 			"all", lineFields("S", "site", "::1", "query", "json", &auth.Identity{Verifier: "jwt", User: "u", Subject: "s", Issuer: "i"}),
 			[]string{"session=S", "site=site", "client_ip=::1", "source=query", "dialect=json", "verifier=jwt", "user=u", "subject=s", "issuer=i"},
+		},
+		{
+			"control characters", lineFields("", "a\x9b2J\u009b2J", "::1", "", "", &auth.Identity{Subject: "a\nb\x1b[2J\x7f", User: "Zoë"}),
+			[]string{"site=a\uFFFD2J\uFFFD2J", "client_ip=::1", "user=Zoë", "subject=a\uFFFDb\uFFFD[2J\uFFFD"},
 		},
 	} {
 		if got := keys(tc.got); !slices.Equal(got, tc.want) {

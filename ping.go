@@ -37,24 +37,29 @@ func (s *socket) lookForLife() {
 	}
 	g := s.gate
 	heard := g.Stats().BytesIn
-	wait, ping := s.handler.ping.interval, false
+	wait, ping := s.handler.ping.timeout, false
 	switch {
 	case heard != s.heard:
-		s.heard, s.asked = heard, false
+		s.heard, s.asked, s.pinged = heard, false, false
+		wait = s.handler.ping.interval
 	case !s.asked:
 		s.asked, ping = true, true
-		wait = s.handler.ping.timeout
-	case g.PingSent():
+	case !g.Hears():
+		s.pinged = false // its answer may be there, behind what the application has not taken
+	case !s.pinged:
+		s.pinged = g.PingSent() // else the client takes nothing, which has a limit of its own
+	default:
 		s.over = true
 		s.mu.Unlock()
 		g.End(proxy.End{Cause: causeSilent, Code: proxy.CloseTimeout, Reason: "timeout"})
 		return
-	default: // the client takes nothing, which has a limit of its own
-		wait = s.handler.ping.timeout
 	}
 	s.pinger = schedule.Add(time.Now().Add(wait), s.lookForLife)
 	s.mu.Unlock()
 	if ping {
 		g.Ping() // may wait for the client, which must not keep the lock
+		s.mu.Lock()
+		s.pinged = g.PingSent()
+		s.mu.Unlock()
 	}
 }

@@ -6,10 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -22,161 +23,6 @@ import (
 // over from them, have no credential but the id that the application gave out
 // for the connection. That id then stands for the identity.
 
-// maxPolled is how many such connections are known at one time.
-const maxPolled = 10000
-
-// maxPolledOfOne is how many of them one identity may have, so that nobody
-// with a good token can push out all others.
-const maxPolledOfOne = 100
-
-// polledOwner is an identity as far as that limit goes.
-type polledOwner struct{ issuer, subject string }
-
-// polledKey is one such connection.
-type polledKey struct {
-	site string
-	// trust is whose word counts there: a login under other verifiers says
-	// nothing.
-	trust [sha256.Size]byte
-	id    string // the application's
-}
-
-// polledClients are the connections that have logged in. They outlive the
-// configuration: the clients would lose their connection otherwise.
-type polledClients struct {
-	mu      sync.Mutex // guards the following
-	known   map[polledKey]*auth.Identity
-	owned   map[polledOwner][]polledKey // the oldest first; some may be gone
-	awaited map[polledKey]*awaitedLogin
-}
-
-// awaitedLogin is one that requests wait for.
-type awaitedLogin struct {
-	waiting int
-	done    chan struct{} // closed when it has come
-}
-
-var polled polledClients
-
-// get returns who has logged in, nil if nobody has.
-func (p *polledClients) get(key polledKey, now time.Time) *auth.Identity {
-	if key.id == "" {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	id := p.known[key]
-	if id != nil && !now.Before(id.ValidUntil) {
-		delete(p.known, key)
-		return nil
-	}
-	return id
-}
-
-// put notes a login. Of another identity than the connection's it is refused.
-func (p *polledClients) put(key polledKey, id *auth.Identity, now time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if old := p.known[key]; old != nil && now.Before(old.ValidUntil) {
-		if err := sameIdentity(old, id); err != nil {
-			return err
-		}
-	}
-	if p.known == nil {
-		p.known = make(map[polledKey]*auth.Identity)
-	}
-	if p.known[key] == nil {
-		p.addOwnedLocked(key, polledOwner{id.Issuer, id.Subject})
-	}
-	if len(p.known) >= maxPolled {
-		p.makeRoomLocked(now)
-	}
-	p.known[key] = id
-	if login := p.awaited[key]; login != nil {
-		close(login.done)
-		delete(p.awaited, key)
-	}
-	return nil
-}
-
-// await returns when somebody has logged in, or ctx has ended.
-func (p *polledClients) await(ctx context.Context, key polledKey) {
-	login := p.join(key)
-	select {
-	case <-login.done:
-	case <-ctx.Done():
-	}
-	p.leave(key, login)
-}
-
-// join has a request wait for a login; for none if there was one.
-func (p *polledClients) join(key polledKey) *awaitedLogin {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.known[key] != nil {
-		done := make(chan struct{})
-		close(done)
-		return &awaitedLogin{done: done}
-	}
-	login := p.awaited[key]
-	if login == nil {
-		login = &awaitedLogin{done: make(chan struct{})}
-		if p.awaited == nil {
-			p.awaited = make(map[polledKey]*awaitedLogin)
-		}
-		p.awaited[key] = login
-	}
-	login.waiting++
-	return login
-}
-
-// leave ends a request's waiting.
-func (p *polledClients) leave(key polledKey, login *awaitedLogin) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if login.waiting--; login.waiting <= 0 && p.awaited[key] == login {
-		delete(p.awaited, key)
-	}
-}
-
-// addOwnedLocked notes whose a new connection is, and forgets the oldest of
-// those if there are too many.
-func (p *polledClients) addOwnedLocked(key polledKey, owner polledOwner) {
-	if p.owned == nil {
-		p.owned = make(map[polledOwner][]polledKey)
-	}
-	keys := slices.DeleteFunc(p.owned[owner], func(key polledKey) bool { return p.known[key] == nil })
-	if len(keys) >= maxPolledOfOne {
-		delete(p.known, keys[0])
-		keys = slices.Delete(keys, 0, 1)
-	}
-	p.owned[owner] = append(keys, key)
-}
-
-// makeRoomLocked forgets what has ended and, if that is too little, some others:
-// their clients have to log in again. It forgets enough for a while, because it
-// looks at all.
-func (p *polledClients) makeRoomLocked(now time.Time) {
-	for key, id := range p.known {
-		if !now.Before(id.ValidUntil) {
-			delete(p.known, key)
-		}
-	}
-	const enough = maxPolled - maxPolled/50
-	for key := range p.known {
-		if len(p.known) <= enough {
-			break
-		}
-		delete(p.known, key)
-	}
-	for owner, keys := range p.owned {
-		keys = slices.DeleteFunc(keys, func(key polledKey) bool { return p.known[key] == nil })
-		if p.owned[owner] = keys; len(keys) == 0 {
-			delete(p.owned, owner)
-		}
-	}
-}
-
 // maxPolledID is how long the id of a connection may be, in bytes. Real ones
 // have 20.
 const maxPolledID = 256
@@ -188,7 +34,7 @@ func (h *Handler) polledBy(r *http.Request) polledKey {
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if ids := query["sid"]; err == nil && len(ids) == 1 && len(ids[0]) <= maxPolledID {
-		return polledKey{h.site(r), h.trust, ids[0]}
+		return polledKey{h.site(r), hostOf(r), h.trust, ids[0]}
 	}
 	return polledKey{}
 }
@@ -225,7 +71,7 @@ func (h *Handler) identifyPolled(r *http.Request, q *request) (*auth.Identity, e
 		}
 		return id, nil
 	case polls && key.id != "" && r.Method == http.MethodPost:
-		return h.identifyPost(r, key, id)
+		return h.identifyPost(r, q, key, id)
 	}
 	return nil, errNoPolledLogin
 }
@@ -281,14 +127,14 @@ func (h *Handler) isPolling(r *http.Request) (polls, begins bool) {
 
 // identifyPost looks for a login in the body of r. id has logged in before, if
 // it is not nil.
-func (h *Handler) identifyPost(r *http.Request, key polledKey, id *auth.Identity) (*auth.Identity, error) {
+func (h *Handler) identifyPost(r *http.Request, q *request, key polledKey, id *auth.Identity) (*auth.Identity, error) {
 	limit := h.first.maxSize
 	if id != nil && r.ContentLength > limit {
 		return id, nil // too long to be a login
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	body, err := h.readLogin(r, q, id == nil)
 	if err != nil {
-		return nil, auth.Refuse(reasonBadMessage, "the body cannot be read")
+		return nil, err
 	}
 	if int64(len(body)) > limit {
 		if id == nil {
@@ -304,11 +150,66 @@ func (h *Handler) identifyPost(r *http.Request, key polledKey, id *auth.Identity
 	setBody(r, forward)
 	switch {
 	case found:
+		q.presented = sourcePolling
 		return h.loginPolled(r, key, credential)
 	case id != nil:
 		return id, nil
 	}
 	return nil, auth.Refuse(auth.ReasonMissing, "a message before the login")
+}
+
+// readLogin reads as much of the body of r as a login may have, and a byte more.
+// A request before the login counts as pending, and has as long as a message
+// that logs in.
+func (h *Handler) readLogin(r *http.Request, q *request, before bool) ([]byte, error) {
+	reading := loginReading{control: q.control}
+	if before {
+		if err := q.control.SetReadDeadline(time.Now().Add(h.first.within)); err != nil {
+			return nil, fmt.Errorf("bounding the time of a login: %w", err)
+		}
+		defer h.state.pending.Add(clientNetwork(clientIP(r)), h.pendingMax, h.pendingPerAddress, reading.evict)()
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, h.first.maxSize+1))
+	switch evicted := reading.end(); {
+	case evicted:
+		return nil, auth.Refuse(reasonPendingFull, "newer sockets are waiting")
+	case before && errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, auth.Refuse(reasonLoginTimeout, "no login in time")
+	case err != nil:
+		return nil, auth.Refuse(reasonBadMessage, "the body cannot be read")
+	case before:
+		_ = q.control.SetReadDeadline(time.Time{}) // what fails here has failed before
+	}
+	return body, nil
+}
+
+// loginReading is the reading of a body that may log in. Its methods are safe
+// for concurrent use.
+type loginReading struct {
+	control *http.ResponseController
+
+	mu            sync.Mutex // guards the following
+	evicted, over bool
+}
+
+// evict ends the reading, to make room for others. If it has come to its end
+// meanwhile, the answer is left alone: its request may be over.
+func (l *loginReading) evict() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.evicted = true
+		_ = l.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// end notes that there is nothing more to read, and reports whether the reading
+// was ended before.
+func (l *loginReading) end() (evicted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	return l.evicted
 }
 
 // loginPolled verifies a credential that has come in a body.

@@ -1,11 +1,10 @@
 package websocketauth
 
 import (
-	"context"
 	"net/http"
+	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -23,13 +22,9 @@ var endRechecked = proxy.End{Cause: "rechecked", Code: proxy.CloseForbidden, Rea
 // that their handshakes would come to now; a socket whose handshake would come
 // to none has lost its guard, and ends.
 func (a *App) recheck() {
-	servers := a.servers()
-	if servers == nil {
-		return
-	}
 	for _, found := range sockets.Find(session.Filter{}) {
 		if s, ok := found.Socket.(*socket); ok && s.handler.app != a {
-			s.recheckBy(servers)
+			s.recheckBy(a)
 		}
 	}
 }
@@ -52,9 +47,7 @@ func (s *socket) recheckLate() {
 	case current == nil && own.held.Load() == nil && s.handler.recheck:
 		s.endRechecked()
 	case current != nil && current.generation > own.generation:
-		if servers := current.servers(); servers != nil {
-			s.recheckBy(servers)
-		}
+		s.recheckBy(current)
 	}
 }
 
@@ -68,22 +61,29 @@ func endUnguarded() {
 	}
 }
 
-// recheckBy judges the socket by the handlers of other servers. A panic ends
-// it.
-func (s *socket) recheckBy(servers *caddyhttp.App) {
+// recheckBy judges the socket by the handlers of a newer configuration. A panic
+// ends it.
+func (s *socket) recheckBy(a *App) {
+	if !s.handler.recheck && !a.rechecks.Load() {
+		return // nobody asks for it
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.refuse(auth.Refuse(reasonInternal, "panic while checking a socket again"), nil)
 		}
 	}()
-	id := s.current()
-	if id == nil {
-		return // it has to log in yet, and will not for long
+	s.mu.Lock()
+	id, settled := s.identity, s.settled
+	s.mu.Unlock()
+	if id == nil || !settled {
+		// It has to log in yet; or the handlers behind have the handshake, and may
+		// be changing it. It is judged when it has, and when they are done.
+		return
 	}
-	guard := guardOf(s.handshake, servers)
+	guard := guardOf(s.handshake, a.servers())
 	switch {
 	case guard == nil && s.handler.recheck:
-	case guard != nil && guard.recheck && !guard.wouldAdmit(s.handshake.Context(), id):
+	case guard != nil && guard.recheck && !guard.wouldAdmit(s, id):
 	default:
 		return
 	}
@@ -102,17 +102,31 @@ func (s *socket) endRechecked() {
 // guardOf returns the handler that the handshake r would come to, nil if it
 // would come to none.
 func guardOf(r *http.Request, servers *caddyhttp.App) *Handler {
-	old, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
-		return nil
-	}
-	server := servers.Servers[old.Name()]
+	server := serverOf(r, servers)
 	if server == nil {
 		return nil
 	}
-	walk := guardWalk{request: caddyhttp.PrepareRequest(r.Clone(r.Context()), caddy.NewReplacer(), nil, server)}
+	walk := guardWalk{request: asItCame(r, server)}
 	walk.routes(server.Routes)
 	return walk.found
+}
+
+// serverOf returns the server that the handshake r would come to: the one that
+// listens where its own did, because the names that a Caddyfile gives servers
+// move when a site is added; else the one of the same name.
+func serverOf(r *http.Request, servers *caddyhttp.App) *caddyhttp.Server {
+	old, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || servers == nil {
+		return nil
+	}
+	for _, address := range old.Listen {
+		for _, server := range servers.Servers {
+			if slices.Contains(server.Listen, address) {
+				return server
+			}
+		}
+	}
+	return servers.Servers[old.Name()]
 }
 
 // guardWalk goes the way of a request through the routes, as far as it can be
@@ -130,15 +144,18 @@ func (g *guardWalk) routes(routes caddyhttp.RouteList) {
 	})
 }
 
-// wouldAdmit tells whether h would let id in, as far as can be told without
-// the credential.
-func (h *Handler) wouldAdmit(ctx context.Context, id *auth.Identity) bool {
-	if meet(h.rules, id) != nil {
+// wouldAdmit tells whether h would let the socket in, which is id's, as far as
+// can be told without the credential.
+func (h *Handler) wouldAdmit(s *socket, id *auth.Identity) bool {
+	r := s.handshake
+	if !h.InsecurePlaintext && !isPrivate(r) ||
+		h.origins.Check(r, scheme(r), s.source() == sourceCookie) != nil || meet(h.rules, id) != nil {
 		return false
 	}
 	now := time.Now()
 	for _, v := range h.verifiers {
-		if checker, ok := v.Verifier.(auth.Rechecker); ok && v.name == id.Verifier && checker.Recheck(ctx, id, now) == nil {
+		checker, ok := v.Verifier.(auth.Rechecker)
+		if ok && v.name == id.Verifier && checker.Recheck(r.Context(), id, now) == nil {
 			return true
 		}
 	}

@@ -178,10 +178,15 @@ func challenge(r refusal) string {
 // waitFor returns when a client should try again, in whole seconds.
 func waitFor(err error) time.Duration {
 	if outage, ok := errors.AsType[*auth.OutageError](err); ok && outage.RetryAfter > 0 {
-		return max(outage.RetryAfter.Round(time.Second), time.Second)
+		return wholeSeconds(outage.RetryAfter)
 	}
 	if locked, ok := errors.AsType[*lockedOutError](err); ok {
-		return max(time.Until(locked.until).Round(time.Second), time.Second)
+		return wholeSeconds(time.Until(locked.until))
 	}
 	return retryAfter
+}
+
+// wholeSeconds rounds up, so that nobody comes back too early.
+func wholeSeconds(d time.Duration) time.Duration {
+	return max((d + time.Second - 1).Truncate(time.Second), time.Second)
 }

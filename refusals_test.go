@@ -89,6 +89,7 @@ func TestRefuseStatus(t *testing.T) {
 		{"origin", auth.Refuse(auth.ReasonOrigin, "x"), 1, 403, "WWW-Authenticate", ""},
 		{"outage", &auth.OutageError{Err: errors.New("x")}, 1, 503, "Retry-After", "5"},
 		{"outage until", &auth.OutageError{Err: errors.New("x"), RetryAfter: 29 * time.Second}, 1, 503, "Retry-After", "29"},
+		{"outage until in between", &auth.OutageError{Err: errors.New("x"), RetryAfter: 2100 * time.Millisecond}, 1, 503, "Retry-After", "3"},
 		{"outage of a moment", &auth.OutageError{Err: errors.New("x"), RetryAfter: time.Millisecond}, 1, 503, "Retry-After", "1"},
 		{"version", &proxy.HandshakeError{Status: 426}, 1, 426, "Sec-WebSocket-Version", "13"},
 		{"handshake", &proxy.HandshakeError{Status: 400}, 1, 400, "Connection", "close"},

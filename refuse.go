@@ -69,7 +69,7 @@ func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *reque
 		}
 	}
 	if err := proxy.Refuse(w, r, answer, end); err != nil {
-		h.logger.Error("refused socket could not be closed", zap.Error(err))
+		h.logger.Warn("refused socket could not be closed", zap.Error(err))
 	}
 	return true
 }
@@ -84,21 +84,4 @@ func liftReadTimeout(r *http.Request) (restore func()) {
 		return func() {}
 	}
 	return reader.Override(year, 0)
-}
-
-// site returns what logs call where r came in.
-func (h *Handler) site(r *http.Request) string {
-	if h.Name != "" {
-		return h.Name
-	}
-	return siteOf(r)
-}
-
-// siteOf returns what logs call where r came in, unless the configuration says.
-func siteOf(r *http.Request) string {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server == nil {
-		return r.Host
-	}
-	return server.Name() + "/" + r.Host
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/dialect"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/store"
 )
 
 // What counts in this process, whatever the configuration.
@@ -24,9 +25,18 @@ const defaultLongest = 24 * time.Hour
 // apply has r count on this node, and ends the sockets that it means. It
 // returns how many.
 func apply(r session.Revocation) (ended int) {
-	if revocations.Add(r, time.Now()) {
+	now := time.Now()
+	if !r.Until.After(now) {
+		return 0
+	}
+	if revocations.Add(r, now) {
 		counts.revocations.Inc()
 	}
+	return end(r)
+}
+
+// end ends the sockets that r means, and returns how many.
+func end(r session.Revocation) (ended int) {
 	for _, found := range sockets.Find(r.Filter()) {
 		s, ok := found.Socket.(*socket)
 		if ok && r.Means(sockets.IdentityOf(found)) && s.revoke() {
@@ -45,24 +55,27 @@ func (a *App) Revoke(ctx context.Context, r session.Revocation) (ended int, err 
 	}
 	ended = apply(r)
 	a.observeRevoked(r, ended)
-	saved.changed()
-	f := a.fleet()
-	if f == nil {
-		return ended, errors.New("no configuration serves")
-	}
-	return ended, errors.Join(saved.flush(ctx), f.store.Revoke(ctx, r))
+	return ended, a.share(ctx, func(s store.Store) error { return s.Revoke(ctx, r) })
 }
 
 // Unrevoke has the revocation with this key count no more, and reports whether
 // there was one.
 func (a *App) Unrevoke(ctx context.Context, key string) (known bool, err error) {
 	known = revocations.Remove(key)
+	return known, a.share(ctx, func(s store.Store) error { return s.Unrevoke(ctx, key) })
+}
+
+// share has a change saved and told to the other nodes, both at the same time:
+// a slow storage is no reason to tell them late.
+func (a *App) share(ctx context.Context, tell func(store.Store) error) error {
 	saved.changed()
-	f := a.fleet()
-	if f == nil {
-		return known, errors.New("no configuration serves")
+	saving := make(chan error, 1)
+	go func() { saving <- saved.flush(ctx) }()
+	err := errors.New("no configuration serves")
+	if f := a.fleet(); f != nil {
+		err = tell(f.store)
 	}
-	return known, errors.Join(saved.flush(ctx), f.store.Unrevoke(ctx, key))
+	return errors.Join(<-saving, err)
 }
 
 // Longest returns the longest lifetime of a token that any verifier of this
@@ -110,7 +123,7 @@ func (s *socket) identify(id *auth.Identity) error {
 	if err := checkRevoked(id); err != nil {
 		return err
 	}
-	return s.makeRoom(id)
+	return s.checkRoom(id)
 }
 
 // revoke ends the socket because its credential is revoked, and reports

@@ -5,68 +5,77 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
-
-	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
 const (
-	// snapshotFolder is where in Caddy's storage revocations are kept: a file
-	// for each node, because nodes may share a storage.
-	snapshotFolder = "websocket_auth/revocations"
 	// storageTimeout bounds each use of the storage.
 	storageTimeout = 5 * time.Second
 	// startTimeout is how long a start waits for it.
 	startTimeout = 2 * time.Second
 	// saveDelay is how many changes are saved together.
 	saveDelay = 200 * time.Millisecond
+	// maxSavePause is the longest pause after a save that has failed.
+	maxSavePause = 30 * time.Second
+	// repeatUnread is how often the log says that nothing can be read.
+	repeatUnread = time.Minute
 )
 
 // saved keeps the revocations of this process across restarts.
-var saved snapshot
+var saved = newSnapshot()
+
+// What is known of what was saved before the start.
+const (
+	snapshotUnread     = iota // nothing yet
+	snapshotUnreadable        // that it cannot be read
+	snapshotRead              // all
+)
 
 // snapshot is the revocations in Caddy's storage.
 type snapshot struct {
-	once     sync.Once
-	restored atomic.Bool // there was a snapshot, and it is known
-	broken   atomic.Bool // there was one that cannot be read
+	once  sync.Once
+	state atomic.Int32 // snapshotUnread, ...
 
-	mu      sync.Mutex // guards the following
-	storage certmagic.Storage
-	logger  *zap.Logger
-	version uint64 // of what is known
-	timer   *time.Timer
+	mu       sync.Mutex // guards the following
+	storage  certmagic.Storage
+	logger   *zap.Logger
+	version  uint64      // of what is known
+	complete []string    // the names of the stores that have told all there is
+	timer    *time.Timer // there while a save is to come
+	vain     int         // saves that have failed, one after another
 
-	saving  sync.Mutex // held while the storage is written; guards the following
-	written uint64     // the version in the storage
+	saving  chan struct{} // holds one while the storage is written; guards the following
+	written uint64        // the version in the storage
 }
 
-// savedRevocations is the form in which they are kept.
-type savedRevocations struct {
-	Version     int               `json:"version"`
-	Revocations []revocationEntry `json:"revocations"`
+func newSnapshot() *snapshot {
+	return &snapshot{saving: make(chan struct{}, 1), logger: zap.NewNop()}
 }
 
 // use has the storage of a configuration used from now on. The first time it
 // reads what is there; if that takes long, it goes on in the background, and
-// nobody is let in meanwhile.
+// nobody is let in meanwhile. Later ones may be another storage, in which all
+// is saved, too.
 func (s *snapshot) use(storage certmagic.Storage, logger *zap.Logger) {
 	s.mu.Lock()
 	s.storage, s.logger = storage, logger
+	known := len(s.complete) > 0 || revocations.Len() > 0
 	s.mu.Unlock()
+	if known {
+		s.changed()
+	}
 	s.once.Do(func() {
-		s.broken.Store(true) // until it is known better
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			s.restore(storage, logger)
+			s.restore()
 		}()
 		select {
 		case <-done:
@@ -76,72 +85,96 @@ func (s *snapshot) use(storage certmagic.Storage, logger *zap.Logger) {
 	})
 }
 
-// restore reads all snapshots. One that cannot be read means that nobody is
-// let in: what was revoked must not come back to life.
-func (s *snapshot) restore(storage certmagic.Storage, logger *zap.Logger) {
+// current returns what the newest configuration has.
+func (s *snapshot) current() (certmagic.Storage, *zap.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.storage, s.logger
+}
+
+// restore reads all snapshots, until it can. It asks the storage of the newest
+// configuration, which may be the cure.
+func (s *snapshot) restore() {
+	var logged time.Time
 	for {
-		known, found, err := readSnapshots(storage)
+		storage, logger := s.current()
+		found, err := readSnapshots(storage)
 		if err == nil {
-			for _, r := range known {
-				revocations.Add(r, time.Now())
+			s.take(found)
+			if !logged.IsZero() {
+				logger.Info("revocations of before the last stop are read")
 			}
-			s.restored.Store(found)
-			s.broken.Store(false)
-			s.catchUp()
 			return
 		}
-		logger.Error("revocations of before the last stop cannot be read: nobody is let in until they are; "+
-			"delete the file if it is beyond repair", zap.String("folder", snapshotFolder), zap.Error(err))
+		s.state.Store(snapshotUnreadable)
+		if time.Since(logged) >= repeatUnread {
+			logged = time.Now()
+			logger.Error("revocations of before the last stop cannot be read: nobody is let in until they are, "+
+				"or a store has told all; delete the file if it is beyond repair",
+				zap.String("folder", snapshotFolder), zap.Error(err))
+		}
 		time.Sleep(storageTimeout)
 	}
 }
 
-// readSnapshots returns what is kept, and whether there is anything at all.
-func readSnapshots(storage certmagic.Storage) (known []session.Revocation, found bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
-	defer cancel()
-	names, err := storage.List(ctx, snapshotFolder, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	for _, name := range names {
-		if path.Ext(name) != ".json" {
-			continue
-		}
-		text, err := storage.Load(ctx, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		found = true
-		var file savedRevocations
-		if err := json.Unmarshal(text, &file); err != nil || file.Version != 1 {
-			return nil, false, fmt.Errorf("%s is not a list of revocations", name)
-		}
-		for _, entry := range file.Revocations {
-			r := entry.revocation()
-			if err := r.Check(); err != nil {
-				return nil, false, fmt.Errorf("%s: %w", name, err)
-			}
-			known = append(known, r)
+// take takes in what was saved before the start. If the node has served
+// meanwhile, its sockets end, and its store is told.
+func (s *snapshot) take(found foundSnapshots) {
+	late := s.state.Load() != snapshotUnread
+	now := time.Now()
+	for _, r := range found.revocations {
+		if revocations.Add(r, now) {
+			end(r)
 		}
 	}
-	return known, found, nil
+	s.mu.Lock()
+	if len(s.complete) == 0 {
+		s.complete = found.complete
+	}
+	known := s.version > 0 || len(s.complete) > 0 || revocations.Len() > 0
+	s.mu.Unlock()
+	s.state.Store(snapshotRead)
+	if known {
+		s.changed() // also what could not be saved until now
+	}
+	if a := apps.newest(); late && a != nil {
+		if f := a.fleet(); f != nil {
+			f.store.Refill()
+		}
+	}
 }
 
-// catchUp saves what has changed while the storage was not to be written.
-func (s *snapshot) catchUp() {
+// unread tells whether it is not known yet what was saved before the start,
+// and nothing says that it never will be.
+func (s *snapshot) unread() bool { return s.state.Load() == snapshotUnread }
+
+// isRead tells whether it is known what was saved before the start.
+func (s *snapshot) isRead() bool { return s.state.Load() == snapshotRead }
+
+// fails tells whether what is known cannot be saved.
+func (s *snapshot) fails() bool {
 	s.mu.Lock()
-	behind := s.version > 0
+	defer s.mu.Unlock()
+	return s.vain > 0 || s.state.Load() == snapshotUnreadable
+}
+
+// told notes that the store of this name has told all there is.
+func (s *snapshot) told(name string) {
+	s.mu.Lock()
+	known := slices.Equal(s.complete, []string{name})
+	s.complete = []string{name}
 	s.mu.Unlock()
-	if behind {
+	if !known {
 		s.changed()
 	}
+}
+
+// isComplete tells whether all is here that the store of this name had told
+// before the last stop.
+func (s *snapshot) isComplete(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.complete, name)
 }
 
 // changed has what is known saved soon.
@@ -149,39 +182,73 @@ func (s *snapshot) changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
+	s.saveInLocked(saveDelay)
+}
+
+// saveInLocked has all saved after a pause, if not sooner.
+func (s *snapshot) saveInLocked(pause time.Duration) {
 	if s.storage != nil && s.timer == nil {
-		s.timer = time.AfterFunc(saveDelay, func() {
-			ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
-			defer cancel()
-			if err := s.flush(ctx); err != nil {
-				s.mu.Lock()
-				logger := s.logger
-				s.mu.Unlock()
-				logger.Error("revocations cannot be saved, and would be forgotten by a restart", zap.Error(err))
-			}
-		})
+		s.timer = time.AfterFunc(pause, s.saveNow)
 	}
 }
 
-// flush saves what is known, if that has not been saved.
-func (s *snapshot) flush(ctx context.Context) error {
-	s.saving.Lock()
-	defer s.saving.Unlock()
+// saveNow saves, and has it tried again if it fails.
+func (s *snapshot) saveNow() {
 	s.mu.Lock()
-	storage, version := s.storage, s.version
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
+	s.timer = nil // a change from now on needs another
+	s.mu.Unlock()
+	if !s.isRead() {
+		return // take comes back to it
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	defer cancel()
+	err := s.flush(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.vain = 0
+		return
+	}
+	s.logger.Error("revocations cannot be saved, and would be forgotten by a restart: it is tried again", zap.Error(err))
+	s.saveInLocked(min(time.Second<<min(s.vain, 10), maxSavePause))
+	s.vain++
+}
+
+// flush saves what is known, if that has not been saved. It waits no longer
+// than ctx, also for a storage that hangs.
+func (s *snapshot) flush(ctx context.Context) error {
+	select {
+	case s.saving <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("saving revocations: the storage is busy: %w", ctx.Err())
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-s.saving }()
+		done <- s.save(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("saving revocations: the storage has not answered: %w", ctx.Err())
+	}
+}
+
+// save is flush. The caller holds s.saving.
+func (s *snapshot) save(ctx context.Context) (err error) {
+	defer recovered(&err)
+	s.mu.Lock()
+	storage, version, complete := s.storage, s.version, s.complete
 	s.mu.Unlock()
 	if storage == nil || version == s.written {
 		return nil
 	}
-	if s.broken.Load() {
+	if !s.isRead() {
 		// What is there may be repaired, and must not be written over.
 		return errors.New("saving revocations: what was revoked before the last start cannot be read")
 	}
-	file := savedRevocations{Version: 1, Revocations: []revocationEntry{}}
+	file := savedRevocations{Version: 1, Complete: complete, Revocations: []revocationEntry{}}
 	for _, r := range revocations.All(time.Now()) {
 		file.Revocations = append(file.Revocations, entryOf(r))
 	}
@@ -200,37 +267,10 @@ func (s *snapshot) flush(ctx context.Context) error {
 	return nil
 }
 
-// revocationEntry is a revocation as JSON, in the admin API and in the
-// storage. Exactly one of subject, jti and sid is set.
-type revocationEntry struct {
-	Issuer       string     `json:"issuer"`
-	Subject      string     `json:"subject,omitempty"`
-	TokenID      string     `json:"jti,omitempty"`
-	SessionID    string     `json:"sid,omitempty"`
-	IssuedBefore *time.Time `json:"issued_before,omitempty"`
-	Until        time.Time  `json:"until"`
-	Reason       string     `json:"reason,omitempty"`
-}
-
-func entryOf(r session.Revocation) revocationEntry {
-	e := revocationEntry{
-		Issuer: r.Issuer, Subject: r.Subject, TokenID: r.TokenID, SessionID: r.SessionID,
-		Until: r.Until.UTC(), Reason: r.Reason,
+// recovered makes a panic of a storage an error: many of them are no part of
+// Caddy.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic in the storage: %T", p)
 	}
-	if !r.IssuedBefore.IsZero() {
-		before := r.IssuedBefore.UTC()
-		e.IssuedBefore = &before
-	}
-	return e
-}
-
-func (e revocationEntry) revocation() session.Revocation {
-	r := session.Revocation{
-		Issuer: e.Issuer, Subject: e.Subject, TokenID: e.TokenID, SessionID: e.SessionID,
-		Until: e.Until, Reason: e.Reason,
-	}
-	if e.IssuedBefore != nil {
-		r.IssuedBefore = *e.IssuedBefore
-	}
-	return r
 }

@@ -2,6 +2,7 @@ package websocketauth
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -57,13 +58,15 @@ type socket struct {
 	gate     *proxy.Gate
 	timer    *session.Entry
 	endsAs   *proxy.End     // asked for before the gate was there
+	settled  bool           // the handlers behind have done with the handshake
 	identity *auth.Identity // nil before login
 	since    time.Time      // when its credential was presented
 	prompted bool           // for a new one
 	due      time.Time      // when an operator has ended it before its time
 	pinger   *session.Entry
 	heard    int64 // bytes of the client's when it was looked at last
-	asked    bool  // by a ping, since then
+	asked    bool  // by a ping, since then,
+	pinged   bool  // which has gone out, and could be answered
 	over     bool
 	tally    tally
 }
@@ -81,6 +84,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 	if q.identity != nil {
 		// Registered first, then checked: no revocation slips between.
 		if err := s.identify(q.identity); err != nil {
+			sockets.Remove(&s.session) // it may be told so for a while, and is nobody's meanwhile
 			return h.refuse(w, r, q, answer, err)
 		}
 	}
@@ -205,6 +209,7 @@ func (s *socket) open(g *proxy.Gate) {
 	s.gate = g
 	s.since = time.Now()
 	endsAs, pending := s.endsAs, s.identity == nil
+	s.settled = !pending || s.handler.first != nil && s.handler.first.early
 	s.observeUpgradedLocked()
 	if pending {
 		g.Queue(s.wordsLocked(dialect.Opened, "", nil).Messages...)
@@ -217,6 +222,7 @@ func (s *socket) open(g *proxy.Gate) {
 		s.endAs(*endsAs)
 	}
 	if !pending {
+		s.makeRoom()
 		s.observeOpened()
 		s.recheckLate()
 	}
@@ -226,8 +232,11 @@ func (s *socket) open(g *proxy.Gate) {
 // client that was accepted before: some of them may have tightened the rules.
 func (s *socket) taken() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.settled = true
 	s.tickLocked()
+	s.mu.Unlock()
+	s.makeRoom()
+	s.recheckLate()
 }
 
 // endAs ends the socket; one that is not open yet, as soon as it is.
@@ -244,7 +253,7 @@ func (s *socket) endAs(e proxy.End) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.handler.log().Error("panic while ending a socket", zap.Any("panic", p), zap.String("session", s.session.ID))
+			s.handler.log().Error("panic while ending a socket", zap.String("type", fmt.Sprintf("%T", p)), zap.String("session", s.session.ID))
 			_ = g.Close()
 		}
 	}()
@@ -270,7 +279,7 @@ func (s *socket) closed(r *http.Request, end proxy.End, err error) {
 	}
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.String("websocket_session", s.session.ID))
-		extra.Set(zap.String("websocket_source", s.request.source))
+		extra.Set(zap.String("websocket_source", s.source()))
 		extra.Set(zap.String("websocket_end", string(end.Cause)))
 	}
 	if err != nil {

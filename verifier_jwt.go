@@ -130,7 +130,7 @@ func (v *JWTVerifier) Provision(ctx caddy.Context) error {
 	if v.MaxLifetime == 0 {
 		app.admits(0)
 	} else {
-		app.admits(time.Duration(v.MaxLifetime + v.Leeway))
+		app.admits(auth.LongestLife(time.Duration(v.MaxLifetime), time.Duration(v.Leeway)))
 	}
 	v.logUnchecked()
 	return nil

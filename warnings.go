@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -41,10 +40,7 @@ func (h *Handler) warnCloseDelay(r *http.Request) {
 		if !ok {
 			return
 		}
-		// Matchers write what they find into the request's placeholders and
-		// variables, so they get a request of their own.
-		own := caddyhttp.PrepareRequest(r.Clone(r.Context()), caddy.NewReplacer(), nil, server)
-		walk := proxyWalk{from: h, request: own}
+		walk := proxyWalk{from: h, request: asItCame(r, server)}
 		walk.routes(server.Routes)
 		if walk.found {
 			h.logger.Warn("reverse_proxy ends all WebSockets when the configuration is reloaded: " +
@@ -72,30 +68,4 @@ func (p *proxyWalk) routes(routes caddyhttp.RouteList) {
 			p.found = p.found || p.behind && m.StreamCloseDelay == 0
 		}
 	})
-}
-
-// walkRoutes calls f for the handlers that r comes to, in order, also those in
-// subroutes, and reports whether its way ends there.
-func walkRoutes(routes caddyhttp.RouteList, r *http.Request, f func(caddyhttp.MiddlewareHandler)) (ends bool) {
-	taken := make(map[string]bool) // of a group only the first route that matches
-	for _, route := range routes {
-		matches, err := route.MatcherSets.AnyMatchWithError(r)
-		if err != nil || !matches || route.Group != "" && taken[route.Group] {
-			continue
-		}
-		taken[route.Group] = true
-		for _, handler := range route.Handlers {
-			if subroute, ok := handler.(*caddyhttp.Subroute); ok {
-				if walkRoutes(subroute.Routes, r, f) {
-					return true
-				}
-				continue
-			}
-			f(handler)
-		}
-		if route.Terminal {
-			return true
-		}
-	}
-	return false
 }

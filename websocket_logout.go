@@ -2,9 +2,11 @@ package websocketauth
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -51,6 +53,15 @@ type LogoutHandler struct {
 	// none, it is required
 	Audiences []string `json:"audiences,omitempty"`
 
+	// A PEM file with the certificates to trust when keys are fetched. It is
+	// read when the config is loaded. Placeholders are resolved when the
+	// config is loaded. Default: those of the system
+	CA string `json:"ca,omitempty"`
+
+	// End all of the user's sockets, also where the logout token names one
+	// session: for providers whose access tokens have no `sid`. Default: false
+	AllSessions bool `json:"all_sessions,omitempty"`
+
 	verifier *auth.LogoutVerifier
 	revoker  revoker
 	acquired *heldKeys
@@ -60,8 +71,10 @@ type LogoutHandler struct {
 
 // logoutState is what changes while a handler serves.
 type logoutState struct {
-	refusalLog logLimit
-	flood      floodLimit
+	sites       siteNames
+	refusalLog  logLimit
+	flood       *floodLimit
+	warnUnnamed sync.Once
 }
 
 // revoker ends what was vouched for, on all nodes.
@@ -88,7 +101,7 @@ func (LogoutHandler) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the handler. It does not wait for the network.
 func (h *LogoutHandler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	h.state = new(logoutState)
+	h.state = &logoutState{flood: &logoutFlood}
 	if err := h.setUp(caddy.NewReplacer()); err != nil {
 		return fmt.Errorf("websocket_logout: %w", err)
 	}
@@ -122,16 +135,33 @@ func (h *LogoutHandler) setUp(repl *caddy.Replacer) error {
 		source.issuer = cfg.Issuer
 	}
 	if cfg.Issuer != "" { // else the verifier says what is missing
-		keys, err := acquireKeys(source, nil, h.logger)
-		if err != nil {
+		if cfg.Keys, err = h.acquire(source, repl); err != nil {
 			return err
 		}
-		h.acquired = new(heldKeys)
-		h.acquired.add(keys)
-		cfg.Keys = keys
 	}
 	h.verifier, err = auth.NewLogoutVerifier(cfg)
 	return err
+}
+
+// acquire takes the key set of source from the pool.
+func (h *LogoutHandler) acquire(source keySource, repl *caddy.Replacer) (auth.KeySet, error) {
+	path, err := repl.ReplaceOrErr(h.CA, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	var ca *x509.CertPool
+	if path != "" {
+		if ca, source.ca, err = loadCA(path); err != nil {
+			return nil, err
+		}
+	}
+	keys, err := acquireKeys(source, ca, h.logger)
+	if err != nil {
+		return nil, err // never a typed nil: that would count as a set
+	}
+	h.acquired = new(heldKeys)
+	h.acquired.add(keys)
+	return keys, nil
 }
 
 // Cleanup gives the keys back.
@@ -192,7 +222,11 @@ func (h *LogoutHandler) verify(r *http.Request, token string) (*auth.Logout, err
 		admitted = true
 		return nil
 	})
-	if _, refused := errors.AsType[*auth.RefusedError](err); refused && admitted {
+	_, refused := errors.AsType[*auth.RefusedError](err)
+	switch {
+	case err == nil:
+		h.state.flood.succeed(client)
+	case refused && admitted:
 		h.state.flood.fail(client, now)
 	}
 	return out, err
@@ -215,22 +249,23 @@ func (h *LogoutHandler) revoke(ctx context.Context, out *auth.Logout) (done logo
 		return logoutDone{}, &auth.OutageError{Err: fmt.Errorf("revoking: %w", err)}
 	}
 	succeeded = true
+	h.warnUnnamed(out, done)
 	return done, nil
 }
 
 // revocationOf returns what is no longer good: the provider's session, or all
-// that the user has been given so far. A logout token that names both means the
-// session (section 2.4 of the specification).
+// that the user was given up to the logout. A logout token that names both means
+// the session (section 2.4 of the specification), unless h is to end them all.
 func (h *LogoutHandler) revocationOf(out *auth.Logout, now time.Time) session.Revocation {
 	r := session.Revocation{Issuer: out.Issuer, Until: now.Add(h.revoker.Longest()), Reason: revocationReason}
-	if out.SessionID != "" {
+	if out.SessionID != "" && (!h.AllSessions || out.Subject == "") {
 		r.SessionID = out.SessionID
 		return r
 	}
-	r.Subject, r.IssuedBefore = out.Subject, now
-	if out.IssuedAt.After(now) { // clocks differ
-		r.IssuedBefore = out.IssuedAt
-	}
+	// By the provider's clock, as the tokens are: somebody who has logged in
+	// again while the logout token was on its way, or before it was replayed at
+	// another node, stays.
+	r.Subject, r.IssuedBefore = out.Subject, out.IssuedAt
 	return r
 }
 

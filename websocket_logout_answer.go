@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
 // The reasons for a refusal that only websocket_logout gives.
@@ -101,14 +103,14 @@ func (h *LogoutHandler) logRefusal(r *http.Request, reason auth.Reason, status i
 		level = zapcore.ErrorLevel
 	}
 	ip := clientIP(r)
-	suppressed, ok := h.state.refusalLog.allow(ip, time.Now())
+	suppressed, ok := h.state.refusalLog.allow(clientNetwork(ip), time.Now())
 	if !ok {
 		return
 	}
 	if c := h.logger.Check(level, "logout refused"); c != nil {
 		fields := []zap.Field{
 			zap.String("reason", string(reason)),
-			zap.String("site", siteOf(r)),
+			zap.String("site", h.state.sites.of(h, r)),
 			zap.String("client_ip", ip),
 			zap.Error(detailOf(err)),
 		}
@@ -116,6 +118,21 @@ func (h *LogoutHandler) logRefusal(r *http.Request, reason auth.Reason, status i
 			fields = append(fields, zap.Uint32("suppressed", suppressed))
 		}
 		c.Write(fields...)
+	}
+}
+
+// warnUnnamed says once that logouts name sessions that access tokens do not.
+// Then the sockets of somebody who has logged out live on.
+func (h *LogoutHandler) warnUnnamed(out *auth.Logout, done logoutDone) {
+	if done.revoked.SessionID == "" || done.ended > 0 || out.Subject == "" {
+		return
+	}
+	ofUser := sockets.Find(session.Filter{Issuer: out.Issuer, OfIssuer: true, Subject: out.Subject})
+	if slices.ContainsFunc(ofUser, func(s *session.Session) bool { return sockets.IdentityOf(s).SessionID == "" }) {
+		h.state.warnUnnamed.Do(func() {
+			h.logger.Warn("a logout names a session by its sid, and has ended no socket, because tokens of this user have " +
+				"no sid: set all_sessions, or have the provider put the sid into access tokens, see docs/logout.md")
+		})
 	}
 }
 
@@ -131,7 +148,7 @@ func (h *LogoutHandler) logDone(r *http.Request, done logoutDone) {
 		by = "sid"
 	}
 	c.Write(
-		zap.String("site", siteOf(r)),
+		zap.String("site", h.state.sites.of(h, r)),
 		zap.String("client_ip", clientIP(r)),
 		zap.String("issuer", done.revoked.Issuer),
 		zap.String("by", by),

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
 // TestAttackLogoutRequest: everything that is not a POST of a form with exactly
@@ -280,5 +281,37 @@ func TestAttackLogoutTokenReplayed(t *testing.T) {
 	}
 	if len(g.all()) != 1 || len(next.all()) != 0 {
 		t.Errorf("%d and %d logouts done", len(g.all()), len(next.all()))
+	}
+}
+
+// TestAttackLogoutReplayedAtAnotherNode: nodes do not tell each other which
+// tokens were used. One that is replayed at another node, or comes late, ends
+// nothing that was opened since: who has logged in again stays. (security.md L3)
+func TestAttackLogoutReplayedAtAnotherNode(t *testing.T) {
+	t.Parallel()
+	here := newLogoutRig(t)
+	there := newLogoutRigOf(t, here.provider, `{"issuer":"`+here.provider.URL+`","audiences":["app"]}`)
+	var err error
+	there.verifier, err = auth.NewLogoutVerifier(auth.LogoutConfig{
+		Issuer: there.provider.URL, Audiences: []string{"app"}, Keys: there.acquired.keys[0], Seen: new(auth.SeenTokens),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loggedOut := time.Now().Add(-90 * time.Second)
+	form := logoutForm(here.token(map[string]any{"sid": nil, "iat": loggedOut.Unix()}))
+	for name, g := range map[string]*logoutRig{"first use": here, "replay": there} {
+		if w := g.send(t, logoutRequest(form)); w.Code != 200 {
+			t.Fatalf("%s: status %d %s", name, w.Code, w.Body)
+		}
+		r := g.all()[0]
+		id := session.Identity{Issuer: g.provider.URL, Subject: "alice-secret", IssuedAt: loggedOut}
+		if !r.Means(id) {
+			t.Errorf("%s: spares what was issued before the logout", name)
+		}
+		id.IssuedAt = loggedOut.Add(2 * time.Second)
+		if r.Means(id) {
+			t.Errorf("%s: ends what was issued after the logout", name)
+		}
 	}
 }

@@ -22,6 +22,8 @@ func parseLogoutCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, 
 //	    issuer   <url>
 //	    jwks_url <url>
 //	    audience <client_id>...
+//	    ca       <file>
+//	    all_sessions
 //	}
 func (h *LogoutHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
@@ -40,6 +42,11 @@ func (h *LogoutHandler) unmarshalWord(d *caddyfile.Dispenser) error {
 		return stringArg(d, &h.JWKSURL)
 	case "audience":
 		return listArg(d, &h.Audiences)
+	case "ca":
+		return stringArg(d, &h.CA)
+	case "all_sessions":
+		return flagArg(d, &h.AllSessions)
 	}
-	return d.Errf("unrecognized subdirective '%s' of websocket_logout: use issuer, jwks_url or audience", d.Val())
+	return d.Errf("unrecognized subdirective '%s' of websocket_logout: "+
+		"use issuer, jwks_url, audience, ca or all_sessions", d.Val())
 }

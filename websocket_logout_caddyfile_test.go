@@ -31,6 +31,8 @@ func TestLogoutJSON(t *testing.T) {
 		issuer https://id.example.com
 		jwks_url https://id.example.com/jwks.json
 		audience a b
+		ca ca.pem
+		all_sessions
 	}`))
 	if err != nil {
 		t.Fatal(err)
@@ -39,12 +41,12 @@ func TestLogoutJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"issuer":"https://id.example.com","jwks_url":"https://id.example.com/jwks.json","audiences":["a","b"]}`
+	const want = `{"issuer":"https://id.example.com","jwks_url":"https://id.example.com/jwks.json","audiences":["a","b"],"ca":"ca.pem","all_sessions":true}`
 	if string(text) != want {
 		t.Errorf("JSON %s, want %s", text, want)
 	}
 	if err := caddy.StrictUnmarshalJSON(text, &again); err != nil || again.Issuer != h.Issuer ||
-		again.JWKSURL != h.JWKSURL || !slices.Equal(again.Audiences, h.Audiences) {
+		again.JWKSURL != h.JWKSURL || again.CA != h.CA || !again.AllSessions || !slices.Equal(again.Audiences, h.Audiences) {
 		t.Errorf("read again: %v, %+v", err, again)
 	}
 	var none websocketauth.LogoutHandler

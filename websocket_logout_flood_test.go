@@ -103,3 +103,60 @@ func TestFloodLimit(t *testing.T) {
 		t.Error("refused after the clock was set back")
 	}
 }
+
+// TestAttackLogoutFloodOfMany: who would keep somebody logged in forges tokens
+// from many addresses. A provider that is known is heard nonetheless, also
+// after a reload.
+func TestAttackLogoutFloodOfMany(t *testing.T) {
+	t.Parallel()
+	g := newLogoutRig(t)
+	next := newLogoutRigOf(t, g.provider, `{"issuer":"`+g.provider.URL+`","audiences":["app"]}`)
+	next.state.flood = g.state.flood
+	provider := func(g *logoutRig) int {
+		return g.send(t, from(logoutRequest(logoutForm(g.token(nil))), "2001:db8::1")).Code
+	}
+	if status := provider(g); status != 200 {
+		t.Fatal(status)
+	}
+	for _, g := range []*logoutRig{g, next} {
+		// Each second anew: until one has passed without a turn, nothing is shown.
+		for shown := false; !shown; {
+			second := time.Now().Unix()
+			for i := range maxForged {
+				g.state.flood.fail(fmt.Sprint("b", i), time.Unix(second, 0))
+			}
+			known := provider(g)
+			stranger := g.send(t, from(logoutRequest(logoutForm(g.token(nil))), fmt.Sprint("192.0.2.", second%250))).Code
+			if shown = time.Now().Unix() == second; shown && (known != 200 || stranger != 429) {
+				t.Errorf("provider %d, want 200; stranger %d, want 429", known, stranger)
+			}
+		}
+	}
+}
+
+// TestFloodLimitKnowsProviders: they are not kept out by others, but bounded in
+// number, and what is forged at their address counts.
+func TestFloodLimitKnowsProviders(t *testing.T) {
+	t.Parallel()
+	var f floodLimit
+	now := time.Unix(1000, 0)
+	f.succeed("p")
+	for i := range 2 * maxProviders {
+		f.succeed(fmt.Sprint(i))
+	}
+	if len(f.providers) > maxProviders {
+		t.Errorf("%d providers are known", len(f.providers))
+	}
+	for i := range maxForged {
+		f.fail(fmt.Sprint("b", i), now)
+	}
+	if !f.allow("p", now) || f.allow("q", now) {
+		t.Errorf("known %v, want true; stranger %v, want false", f.allow("p", now), f.allow("q", now))
+	}
+	for range maxForgedOfClient {
+		f.fail("p", now)
+	}
+	if f.allow("p", now) {
+		t.Error("what is forged at a provider's address does not count")
+	}
+}

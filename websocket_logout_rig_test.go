@@ -34,6 +34,7 @@ type logoutRig struct {
 
 	mu      sync.Mutex // guards the following
 	revoked []session.Revocation
+	ended   int           // sockets, with each call
 	left    time.Duration // that the last call had
 	fail    func() error  // what calls return, nil for none
 }
@@ -56,7 +57,7 @@ func (g *logoutRig) Revoke(ctx context.Context, r session.Revocation) (int, erro
 		}
 	}
 	g.revoked = append(g.revoked, r)
-	return 1, nil
+	return g.ended, nil
 }
 
 // Longest implements revoker.
@@ -87,8 +88,8 @@ func newLogoutRigOf(t *testing.T, p *keyProvider, config string) *logoutRig {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	g := &logoutRig{LogoutHandler: h, provider: p, logs: logs}
-	h.logger, h.revoker = zap.New(core), g
+	g := &logoutRig{LogoutHandler: h, provider: p, logs: logs, ended: 1}
+	h.logger, h.revoker, h.state.flood = zap.New(core), g, new(floodLimit)
 	return g
 }
 

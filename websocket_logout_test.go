@@ -2,14 +2,22 @@ package websocketauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
 // TestLogoutRevokes what the token names, of its issuer, and nothing else.
@@ -20,16 +28,21 @@ func TestLogoutRevokes(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		change  map[string]any
+		all     bool // all_sessions
 		sub     string
 		sid     string
 		forever bool // no issued_before
 	}{
-		{"both", nil, "", "sid-secret", true},
-		{"sid", map[string]any{"sub": nil}, "", "sid-secret", true},
-		{"sub", map[string]any{"sid": nil}, "alice-secret", "", false},
-		{"sub from a clock ahead", map[string]any{"sid": nil, "iat": time.Now().Unix() + 20}, "alice-secret", "", false},
+		{"both", nil, false, "", "sid-secret", true},
+		{"sid", map[string]any{"sub": nil}, false, "", "sid-secret", true},
+		{"sub", map[string]any{"sid": nil}, false, "alice-secret", "", false},
+		{"sub from a clock ahead", map[string]any{"sid": nil, "iat": time.Now().Unix() + 20}, false, "alice-secret", "", false},
+		{"both, all sessions", nil, true, "alice-secret", "", false},
+		{"sid, all sessions", map[string]any{"sub": nil}, true, "", "sid-secret", true},
+		{"sub, all sessions", map[string]any{"sid": nil}, true, "alice-secret", "", false},
 	} {
 		before := time.Now()
+		g.AllSessions = row.all
 		if w := g.send(t, logoutRequest(logoutForm(g.token(row.change))+"&other=1&other=2")); w.Code != http.StatusOK {
 			t.Fatalf("%s: status %d %s", row.name, w.Code, w.Body)
 		}
@@ -38,22 +51,86 @@ func TestLogoutRevokes(t *testing.T) {
 		if r.Issuer != g.provider.URL || r.Subject != row.sub || r.SessionID != row.sid || r.TokenID != "" {
 			t.Errorf("%s: %+v", row.name, r)
 		}
-		issued := before
+		issued := before.Unix()
 		if iat, ok := row.change["iat"].(int64); ok {
-			issued = time.Unix(iat, 0)
+			issued = iat
 		}
-		switch {
+		switch at := r.IssuedBefore.Unix(); {
 		case row.forever && !r.IssuedBefore.IsZero():
 			t.Errorf("%s: only what was issued before %v", row.name, r.IssuedBefore)
-		case !row.forever && (r.IssuedBefore.Before(issued) || r.IssuedBefore.After(issued.Add(time.Minute))):
-			t.Errorf("%s: what was issued before %v, want after %v", row.name, r.IssuedBefore, issued)
+		case !row.forever && (at < issued || at > issued+60):
+			t.Errorf("%s: what was issued before %v, want the token's iat", row.name, r.IssuedBefore)
 		}
 		if left := r.Until.Sub(before); left < 7*time.Hour || left > 7*time.Hour+time.Minute {
 			t.Errorf("%s: until in %v, want the longest lifetime", row.name, left)
 		}
 	}
-	if n := len(g.all()); n != 4 {
-		t.Errorf("%d revocations, want 4", n)
+	if n := len(g.all()); n != 7 {
+		t.Errorf("%d revocations, want 7", n)
+	}
+}
+
+// TestLogoutNamesWhatTokensDoNot: where access tokens have no sid, a logout by
+// sid ends nothing, and the log says once what to do.
+func TestLogoutNamesWhatTokensDoNot(t *testing.T) {
+	t.Parallel()
+	g := newLogoutRig(t)
+	open := func(user, sid string) {
+		s := &session.Session{ID: t.Name() + user + sid}
+		if !sockets.Add(s) {
+			t.Fatal("the registry takes nothing more")
+		}
+		t.Cleanup(func() { sockets.Remove(s) })
+		sockets.Identify(s, session.Identity{Issuer: g.provider.URL, Subject: user, SessionID: sid})
+	}
+	open("alice", "")
+	open("bob", "another")
+	for _, row := range []struct {
+		name   string
+		change map[string]any
+		ended  int
+		warns  int
+	}{
+		{"other sockets have a sid", map[string]any{"sub": "bob"}, 0, 0},
+		{"it has ended some", map[string]any{"sub": "alice"}, 1, 0},
+		{"by subject", map[string]any{"sub": "alice", "sid": nil}, 0, 0},
+		{"nobody named", map[string]any{"sub": nil}, 0, 0},
+		{"no sid in the tokens", map[string]any{"sub": "alice"}, 0, 1},
+		{"again", map[string]any{"sub": "alice"}, 0, 1},
+	} {
+		g.ended = row.ended
+		if w := g.send(t, logoutRequest(logoutForm(g.token(row.change)))); w.Code != http.StatusOK {
+			t.Fatalf("%s: status %d %s", row.name, w.Code, w.Body)
+		}
+		if n := g.logs.FilterMessageSnippet("set all_sessions").Len(); n != row.warns {
+			t.Errorf("%s: %d warnings, want %d", row.name, n, row.warns)
+		}
+	}
+}
+
+// TestLogoutOwnCA trusts the file's certificate and no other, and shares the
+// keys with a verifier that does the same.
+func TestLogoutOwnCA(t *testing.T) {
+	p := newKeyProvider(t, httptest.NewTLSServer)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate().Raw})
+	if err := os.WriteFile(ca, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LOGOUT_TEST_CA", ca)
+	g := newLogoutRigOf(t, p, `{"issuer":"`+p.URL+`","audiences":["app"],"ca":"{env.LOGOUT_TEST_CA}"}`)
+	if w := g.send(t, logoutRequest(logoutForm(g.token(nil)))); w.Code != http.StatusOK {
+		t.Errorf("with its CA: status %d %s", w.Code, w.Body)
+	}
+	if _, _, err := loadJWT(t, `{"issuers":["`+p.URL+`"],"ca":"`+ca+`"}`); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := keyPool.References(keySource{issuer: p.URL, ca: sha256.Sum256(block)}); n != 2 {
+		t.Errorf("%d references, want 2", n)
+	}
+	g = newLogoutRigOf(t, p, `{"issuer":"`+p.URL+`","audiences":["app"]}`)
+	if w := g.send(t, logoutRequest(logoutForm(g.token(nil)))); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("without: status %d %s, want 503", w.Code, w.Body)
 	}
 }
 
@@ -126,8 +203,12 @@ func TestLogoutLogs(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)
 	good, bad := g.token(nil), g.token(map[string]any{"nonce": "nonce-secret"})
-	g.send(t, from(logoutRequest(logoutForm(good)), "192.0.2.1"))
-	g.send(t, from(logoutRequest(logoutForm(bad)), "192.0.2.2"))
+	server := &caddyhttp.Server{Routes: caddyhttp.RouteList{at(g.LogoutHandler, "example.com")}}
+	for _, r := range []*http.Request{
+		from(logoutRequest(logoutForm(good)), "192.0.2.1"), from(logoutRequest(logoutForm(bad)), "192.0.2.2"),
+	} {
+		g.send(t, r.WithContext(context.WithValue(r.Context(), caddyhttp.ServerCtxKey, server)))
+	}
 	var got []string
 	for _, line := range g.logs.All() {
 		fields := line.ContextMap()
@@ -140,8 +221,8 @@ func TestLogoutLogs(t *testing.T) {
 			}
 		}
 	}
-	want := "info logout done 192.0.2.1 example.com <nil> " + g.provider.URL + " sid 1|" +
-		"info logout refused 192.0.2.2 example.com wrong_token_type <nil> <nil> <nil>"
+	want := "info logout done 192.0.2.1 /example.com <nil> " + g.provider.URL + " sid 1|" +
+		"info logout refused 192.0.2.2 /example.com wrong_token_type <nil> <nil> <nil>"
 	if strings.Join(got, "|") != want {
 		t.Errorf("lines %q\nwant  %q", strings.Join(got, "|"), want)
 	}
@@ -157,6 +238,10 @@ func TestLogoutLogs(t *testing.T) {
 // pool of keys.
 func TestLogoutConfigurationErrors(t *testing.T) {
 	t.Parallel()
+	noPEM := filepath.ToSlash(filepath.Join(t.TempDir(), "ca.pem"))
+	if err := os.WriteFile(noPEM, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for config, words := range map[string][]string{
 		`{}`:                               {"websocket_logout", "issuer is missing", "add issuer"},
 		`{"audiences":["a"]}`:              {"issuer is missing"},
@@ -169,6 +254,9 @@ func TestLogoutConfigurationErrors(t *testing.T) {
 		`{"issuer":"{env.LOGOUT_TEST_NONE}","audiences":["a"]}`:                   {"issuer", "LOGOUT_TEST_NONE"},
 		`{"issuer":"https://127.0.0.1:3","audiences":["{env.LOGOUT_TEST_NONE}"]}`: {"audience", "LOGOUT_TEST_NONE"},
 		`{"issuer":"i","audience":["a"]}`:                                         {"audience"},
+		`{"issuer":"https://127.0.0.1:3","audiences":["a"],"ca":"/none.pem"}`:     {"ca", "none.pem"},
+		`{"issuer":"https://127.0.0.1:3","audiences":["a"],"ca":"` + noPEM + `"}`: {"ca", "PEM"},
+		`{"issuer":"i","audiences":["a"],"ca":"{env.LOGOUT_TEST_NONE}"}`:          {"ca", "LOGOUT_TEST_NONE"},
 	} {
 		_, err := loadLogout(t, config)
 		if err == nil {

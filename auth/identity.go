@@ -33,6 +33,8 @@ type Identity struct {
 	ValidUntil time.Time
 	// Claims are all claims of the credential.
 	Claims Claims
+
+	key *Key // that has signed the credential; nil if none has
 }
 
 // Verifier turns a credential into an identity.

@@ -247,6 +247,7 @@ func (t *verification) checkTimes(context.Context) (err error) {
 // checkClaims reads the claims that say who it is.
 func (t *verification) checkClaims(context.Context) error {
 	id := &Identity{
+		key:      t.key,
 		Verifier: "jwt", Claims: t.claims, Scopes: readScopes(t.claims),
 		IssuedAt: t.validity.issuedAt, ValidUntil: t.validity.until,
 	}

@@ -223,7 +223,7 @@ func checkKeyURL(name, raw string, allowHTTP bool) error {
 		return fmt.Errorf("%s %s is neither https nor http", name, shown)
 	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
 		return fmt.Errorf("%s %s is plain http to another machine, where keys can be exchanged on the way: "+
-			"use https, or set insecure_http_keys", name, shown)
+			"use https, or set insecure_http_keys in verify jwt", name, shown)
 	}
 	for param := range u.Query() {
 		if looksSecret(param) {

@@ -27,8 +27,10 @@ const (
 	// seenGrace is how much longer than a logout token counts its jti is
 	// remembered: a verification may wait for keys in between.
 	seenGrace = time.Minute
-	// logoutType is the typ of logout tokens.
+	// logoutType is the typ of logout tokens, and anyType what libraries write
+	// that were not told one (RFC 7519 section 5.1).
 	logoutType = "logout+jwt"
+	anyType    = "jwt"
 	// logoutEvent is the member of events that makes a token a logout token.
 	logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 )
@@ -155,10 +157,13 @@ var logoutReadingSteps = slices.Concat(readingSteps, []verificationStep{
 
 // checkLogoutType tells logout tokens from ID tokens and access tokens, which
 // the same provider signs with the same keys: whoever has one of those must
-// not be able to log its user out (section 4.1). A missing typ is accepted,
-// because older providers give none: the claims decide then.
+// not be able to log its user out (section 4.1). A typ that is missing or says
+// no more than that it is a JWT is accepted, because many providers give none of
+// its own: the claims decide then.
 func (t *verification) checkLogoutType(context.Context) error {
-	if typ := t.parts.typ; typ != "" && typ != logoutType {
+	switch t.parts.typ {
+	case "", anyType, logoutType:
+	default:
 		return Refuse(ReasonType, "typ is not "+logoutType)
 	}
 	// nonce is forbidden by the specification (sections 2.4 and 2.6).

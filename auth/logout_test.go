@@ -178,7 +178,9 @@ func TestLogoutType(t *testing.T) {
 	t.Parallel()
 	for typ, want := range map[string]Reason{
 		`"logout+jwt"`: "", `"LOGOUT+JWT"`: "", `"application/logout+jwt"`: "",
-		`"JWT"`: ReasonType, `"at+jwt"`: ReasonType, `"secevent+jwt"`: ReasonType, `"dpop+jwt"`: ReasonType,
+		// What libraries write that were not told a type; so many providers do.
+		`"JWT"`: "", `"jwt"`: "", `"application/jwt"`: "",
+		`""`: "", `"at+jwt"`: ReasonType, `"secevent+jwt"`: ReasonType, `"dpop+jwt"`: ReasonType,
 		`"x/logout+jwt"`: ReasonType, `1`: ReasonMalformed,
 	} {
 		header := `{"alg":"RS256","kid":"r1","typ":` + typ + `}`

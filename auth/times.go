@@ -82,6 +82,13 @@ func readValidity(claims Claims, now time.Time, leeway, maxLifetime time.Duratio
 	return v, nil
 }
 
+// LongestLife returns for how long from now on a token may hold at the most
+// that is accepted now, where its lifetime must not exceed maxLifetime: one
+// whose iat lies in the future included.
+func LongestLife(maxLifetime, leeway time.Duration) time.Duration {
+	return clockSkew + maxLifetime + leeway
+}
+
 // check returns a *RefusedError if v does not hold at now.
 func (v validity) check(now time.Time) error {
 	if !now.Before(v.until) {

@@ -33,6 +33,8 @@ func TestAdminCommandErrors(t *testing.T) {
 		{"--id is empty", []string{"close", "--id", ""}},
 		{"contradict", []string{"close", "--all", "--subject", "alice"}},
 		{"is empty", []string{"close", "--subject", ""}},
+		{"--all", []string{"close", "--all=false"}},
+		{"--id is empty", []string{"sessions", "--id", ""}},
 		{"no live session", []string{"close", "--id", "X"}},
 		{"no live session", []string{"sessions", "--id", "../keys"}},
 		{"close code", []string{"close", "--all", "--code", "1006"}},
@@ -70,6 +72,38 @@ func TestAdminCommandConfig(t *testing.T) {
 	}
 	if out, ok := runCaddy(t, "", "websocket-auth", "sessions", "--config", file); !ok || !strings.Contains(out, "alice") {
 		t.Errorf("succeeded: %v\n%s", ok, out)
+	}
+}
+
+// TestAdminCommandUnixSocket: the admin API may be on a Unix socket, whose
+// address the commands take as Caddy's own do.
+func TestAdminCommandUnixSocket(t *testing.T) {
+	t.Parallel()
+	folder, err := os.MkdirTemp("", "admin") //nolint:usetesting // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	address := "unix/" + filepath.Join(folder, "socket")
+	s := startPeerSite(t, siteOptions{env: []startOption{withEnv("ADMIN", address)}}, nil)
+	c := s.open(t, h1, "/", s.of("alice"))
+	for _, with := range []string{address, address + "|0600"} {
+		if out, ok := runCaddy(t, "", "websocket-auth", "sessions", "--address", with); !ok || !strings.Contains(out, "alice") {
+			t.Errorf("%s: succeeded: %v\n%s", with, ok, out)
+		}
+	}
+	file := filepath.Join(folder, "Caddyfile")
+	if err := os.WriteFile(file, []byte("{\n\tadmin "+address+"\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, ok := runCaddy(t, "", "websocket-auth", "close", "--config", file, "--subject", "alice", "--code", "4001")
+	if !ok || !strings.Contains(out, "1 session ended") {
+		t.Errorf("succeeded: %v\n%s", ok, out)
+	}
+	c.closes(t, 4001)
+	out, ok = runCaddy(t, "", "websocket-auth", "sessions", "--address", "unix/"+filepath.Join(folder, "none"))
+	if ok || !strings.Contains(out, "--address") {
+		t.Errorf("without a Caddy: succeeded: %v\n%s", ok, out)
 	}
 }
 

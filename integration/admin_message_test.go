@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // TestAdminMessage: a message reaches those that are meant, in between the
@@ -60,6 +63,57 @@ func TestAdminMessageBetweenFragments(t *testing.T) {
 			t.Fatalf("got %q, want %q", f.payload, want)
 		}
 	}
+}
+
+// TestAdminMessageCompressed: where client and application compress, a message
+// is not torn nor taken for compressed, and what they keep of one message for
+// the next is as it was.
+func TestAdminMessageCompressed(t *testing.T) {
+	t.Parallel()
+	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
+	h := bearer("/", s.issuer.token(nil))
+	h.compress = true
+	c, answer := mustDial(t, s.site.site, h)
+	if got := answer.Header.Get("Sec-Websocket-Extensions"); !strings.HasPrefix(got, "permessage-deflate") {
+		t.Fatalf("nothing is compressed: %q", got)
+	}
+	p := s.socket(t)
+	p.EnableWriteCompression(true)
+	long := strings.Repeat("said again and again, ", 100)
+	for range 3 {
+		p.says(t, long)
+		if _, text, err := c.ReadMessage(); err != nil || string(text) != long {
+			t.Fatalf("%.100q, %v", text, err)
+		}
+		s.asks(t, http.MethodPost, "message?all=true", "it is late", `{"sockets":1}`)
+		if _, text, err := c.ReadMessage(); err != nil || string(text) != "it is late" {
+			t.Fatalf("%.100q, %v", text, err)
+		}
+		if err := c.WriteMessage(websocket.TextMessage, []byte(long)); err != nil {
+			t.Fatal(err)
+		}
+		p.hears(t, long)
+	}
+	if got := s.session(t, p.header.Get("X-Session")); got.MessagesIn != 3 || got.MessagesOut != 3 || got.BytesOut > 2000 {
+		t.Errorf("the session is %+v", got)
+	}
+}
+
+// TestAdminCloseSuspended: a socket that waits for a new credential is ended
+// like any other, and what is held goes nowhere.
+func TestAdminCloseSuspended(t *testing.T) {
+	t.Parallel()
+	forEachPeerVersion(t, renewing("warn 0s"), nil, func(t *testing.T, s *peerSite, version string) {
+		c, p := s.suspended(t, version)
+		p.says(t, "held out")
+		c.says(t, "held in")
+		s.asks(t, http.MethodDelete, "sessions?all=true&code=4001&reason=go", "", `{"sockets":1}`)
+		texts, end := c.last(t, patience)
+		if end.code != 4001 || end.reason != "go" || strings.Contains(fmt.Sprint(texts), "held") {
+			t.Errorf("closed with %+v after %q", end, texts)
+		}
+		p.ends(t, closeGoingAway)
+	})
 }
 
 // TestAdminRenew: the expiry policy acts at once. Where a credential may be

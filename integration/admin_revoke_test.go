@@ -83,6 +83,7 @@ func TestAdminRevocations(t *testing.T) {
 			s.open(t, version, "/", alice).vanish()
 			s.socket(t)
 			d.vanish()
+			s.noSessionLeft(t)
 		}
 	})
 }

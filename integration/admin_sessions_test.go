@@ -85,6 +85,17 @@ func (p *caddyProc) sessions(t *testing.T, query string) []adminSession {
 	return answer[struct{ Sessions []adminSession }](t, p, "sessions?"+query).Sessions
 }
 
+// noSessionLeft waits until there is none.
+func (p *caddyProc) noSessionLeft(t *testing.T) {
+	t.Helper()
+	eventually(t, patience, func() string {
+		if all := p.sessions(t, ""); len(all) > 0 {
+			return fmt.Sprintf("sessions are left: %+v", all)
+		}
+		return ""
+	})
+}
+
 // session returns one session.
 func (p *caddyProc) session(t *testing.T, id string) adminSession {
 	t.Helper()
@@ -165,7 +176,12 @@ func TestAdminStates(t *testing.T) {
 	c.says(t, login(s.issuer.expiring(exp)))
 	c.accepted(t, exp)
 	s.socket(t)
-	if got := s.session(t, all[0].ID); got.State != "open" || got.Subject != "alice" || got.Source != "first_message" {
+	got := s.session(t, all[0].ID)
+	if got.State != "open" || got.Subject != "alice" || got.Source != "first_message" {
+		t.Errorf("after login: %+v", got)
+	}
+	// The login is a message of the client's, and the answer is the gate's.
+	if got.MessagesIn != 1 || got.BytesIn == 0 || got.MessagesOut != 0 || got.BytesOut == 0 {
 		t.Errorf("after login: %+v", got)
 	}
 	c.hearsWord(t, "auth_expired")
@@ -175,6 +191,23 @@ func TestAdminStates(t *testing.T) {
 	s.logsIn(t, c)
 	if got := s.session(t, all[0].ID); got.State != "open" || time.Until(*got.ValidUntil) < 50*time.Minute {
 		t.Errorf("renewed: %+v", got)
+	}
+}
+
+// TestAdminPolledSession: of a socket that takes over from plain requests it is
+// known who has logged in, and that it was not by the handshake.
+func TestAdminPolledSession(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, polled("name chat"))
+	url := "http://" + s.site + "/socket.io/" + polling("taken")
+	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.token())); status != http.StatusOK {
+		t.Fatalf("login: answered %d", status)
+	}
+	s.open(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=taken", noHeader)
+	all := s.sessions(t, "site=chat")
+	if len(all) != 1 || all[0].Source != "polling" || all[0].Subject != "alice" || all[0].Verifier != "jwt" ||
+		all[0].Dialect != "socketio" || all[0].ValidUntil == nil {
+		t.Errorf("%+v", all)
 	}
 }
 

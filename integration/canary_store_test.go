@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -11,7 +12,8 @@ import (
 // away, takes it or refuses it, and not in what the admin API shows.
 func TestCanaryOfTheStore(t *testing.T) {
 	t.Parallel()
-	const secret = "canary-p4ssword"
+	const secret = "canary-p4ss/w@rd:0123456789"
+	userinfo := url.UserPassword("", secret).String()
 	for name, redis := range map[string]func() string{
 		"away":    func() string { return "127.0.0.1:" + nextFreePort(t) },
 		"taken":   func() string { return startRedis(t, "--requirepass", secret).addr() },
@@ -24,7 +26,9 @@ func TestCanaryOfTheStore(t *testing.T) {
 			t.Parallel()
 			o := siteOptions{
 				globals: "debug\ngrace_period 5s\nwebsocket_auth {\nstore redis {env.REDIS}\n}",
-				env:     []startOption{withEnv("REDIS", "redis://:"+secret+"@"+redis())},
+				env: []startOption{
+					withEnv("REDIS", "redis://"+userinfo+"@"+redis()), withEnv("WRONG", "redis://"+userinfo+"@127.0.0.1:port/x"),
+				},
 			}
 			s := startSite(t, o)
 			if name == "taken" {
@@ -39,13 +43,16 @@ func TestCanaryOfTheStore(t *testing.T) {
 				s.expects(t, "a client", s.of("alice"), http.StatusServiceUnavailable)
 			}
 			s.mustReload(t, o)
-			config := s.admin(t, "/config/") + s.admin(t, "/metrics")
+			rejected := s.reload(t, strings.Replace(o.caddyfile(), "{env.REDIS}", "{env.WRONG}", 1))
+			if rejected == nil {
+				t.Fatal("a URL without a port that is one was taken")
+			}
+			told := s.admin(t, "/config/") + s.admin(t, "/metrics") + rejected.Error()
 			if err := s.stop(); err != nil {
 				t.Error(err)
 			}
-			if strings.Contains(s.logs.String()+config, secret) {
-				t.Error("the password is in the log, the configuration or the metrics")
-			}
+			search(t, "the log, the configuration, the metrics or an error", s.logs.String()+told,
+				map[string]string{"the password": secret, "the password in the URL": userinfo})
 		})
 	}
 }

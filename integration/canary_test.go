@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,81 +14,6 @@ import (
 	"time"
 )
 
-// canaryConfig is a Caddyfile with a site for every flow.
-func canaryConfig() string {
-	const auth = "verify jwt {$JWKS} {\naudience chat\n}\n"
-	var sites strings.Builder
-	for _, d := range canaryDialects {
-		fmt.Fprintf(&sites, "route /%s {\nwebsocket_auth {\n%s%s\n}\nimport app\n}\n", d.name, auth, d.lines)
-	}
-	for _, onBad := range []string{"close", "tell", "drop"} {
-		fmt.Fprintf(&sites, "route /every-%s {\nwebsocket_auth {\n%sfrom every_message {\non_bad %s\n}\n}\nimport app\n}\n", onBad, auth, onBad)
-	}
-	return `{
-	debug
-	metrics
-	grace_period 5s
-	log default {` + logFilter + `	}
-	websocket_auth {
-		lockout 100000 1m 1m
-	}
-}
-(app) {
-	reverse_proxy {$BACKEND} {
-		stream_close_delay 1h
-		header_up X-User {http.auth.user.id}
-		header_up X-Error {http.websocket_auth.error}
-	}
-}
-http://{$SITE} {
-	log {` + logFilter + `	}
-	websocket_logout /logout {
-		issuer {$ISSUER}
-		audience chat-client
-	}
-	` + sites.String() + `
-	route /renewing {
-		websocket_auth {
-			` + auth + `
-			from header
-			from first_message
-			on_expiry renew {
-				path /renewing
-			}
-			sessions_per_user 3 replace
-			ping 1s 1s
-			on_reload recheck
-		}
-		import app
-	}
-	route /panic {
-		websocket_auth {
-			` + auth + `
-			from header
-			from first_message
-		}
-		reverse_proxy {$PANICS}
-	}
-	route {
-		websocket_auth {
-			` + auth + `
-			from subprotocol
-			from query access_token ticket
-			from header
-			from header X-Token
-			from cookie session
-			http authenticate
-			reject close
-		}
-		import app
-	}
-	handle_errors {
-		respond "{http.websocket_auth.error} {err.message}"
-	}
-}
-`
-}
-
 // canaries are secrets, each of a flow of its own.
 type canaries struct {
 	*site
@@ -96,9 +22,9 @@ type canaries struct {
 	mu     sync.Mutex // guards the following
 	tokens map[string]string
 	heard  map[string]string // what clients were told, by flow
-	// untouched is the flow whose parameter no source is called, so that it is
-	// the application's, and is only kept out of logs.
-	untouched string
+	// untouched are the flows in which a secret is where no source is, so that
+	// it is the application's, and is only kept out of logs.
+	untouched map[string]bool
 }
 
 // mint returns tokens that are good or bad, each the only one of its kind.
@@ -129,10 +55,16 @@ func (c *canaries) mint(flow string) map[string]string {
 // it. Request lines and messages are given as they are.
 func (c *canaries) talk(t *testing.T, flow, path string, header []string, messages ...string) {
 	t.Helper()
-	conn := dialRaw(t, c.site.site)
+	c.talkTo(t, c.site.site, flow, path, header, messages...)
+}
+
+// talkTo is talk with another address of Caddy's.
+func (c *canaries) talkTo(t *testing.T, addr, flow, path string, header []string, messages ...string) {
+	t.Helper()
+	conn := dialRaw(t, addr)
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	conn.send(t, upgrade(c.site.site, path, header...))
+	conn.send(t, upgrade(addr, path, header...))
 	answer := conn.response(t)
 	told := fmt.Sprint(answer.Status, answer.Header)
 	if answer.StatusCode == http.StatusSwitchingProtocols {
@@ -151,9 +83,7 @@ func (c *canaries) talk(t *testing.T, flow, path string, header []string, messag
 		body, _ := io.ReadAll(answer.Body)
 		told += string(body)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.heard[flow] += told
+	c.hear(flow, told)
 }
 
 // plain sends a request that is no handshake.
@@ -170,32 +100,39 @@ func (c *canaries) plain(t *testing.T, flow, method, path string, header http.He
 	}
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(answer.Body)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.heard[flow] += fmt.Sprint(answer.Status, answer.Header, string(text))
+	c.hear(flow, fmt.Sprint(answer.Status, answer.Header, string(text)))
 }
 
 // TestCanaries: each flow, good and bad, has secrets of its own. They are
 // looked for in all that Caddy writes at debug level, in what the admin API and
-// the metrics say, in what clients are told and in what the application gets.
+// the metrics say, in its traces and files, in what the command line prints, in
+// what clients are told, and in what applications get.
 func TestCanaries(t *testing.T) {
 	t.Parallel()
-	b := newBackend(t)
+	b, pages, collector := newBackend(t), newSink(t), newSink(t)
 	panics := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	t.Cleanup(panics.Close)
+	wrong := newRawBackend(t, func(r *http.Request) string { return switching(r, "Upgrade: h2c") })
 	c := &canaries{
 		site: &site{issuer: newIssuer(t)}, backend: b, tokens: make(map[string]string), heard: make(map[string]string),
+		untouched: make(map[string]bool),
 	}
+	t.Cleanup(c.closeAll)
 	c.caddyProc = startCaddy(t, canaryConfig(), withEnv("JWKS", c.issuer.jwksURL()), withEnv("ISSUER", c.issuer.URL),
-		withEnv("BACKEND", b.addr), withEnv("PANICS", panics.Listener.Addr().String()))
+		withEnv("BACKEND", b.addr), withEnv("PANICS", panics.Listener.Addr().String()), withEnv("WRONG", wrong.addr),
+		withEnv("ERRORS", pages.Listener.Addr().String()), withEnv("SECRET", canarySecret),
+		withEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL), withEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+		withEnv("OTEL_BSP_SCHEDULE_DELAY", "100"))
 	var flows sync.WaitGroup
 	for _, flow := range []func(*testing.T){
 		c.carried, c.loggedIn, c.everyMessage, c.renewed, c.loggedOut, c.panicked,
+		c.overStreams, c.failing, c.requested, c.signedWithSecret, c.shown, c.traced,
 	} {
 		flows.Go(func() { flow(t) })
 	}
 	flows.Wait()
-	told := c.administered(t)
+	c.search(t, "what the admin API says", c.administered(t)+c.operated(t))
+	c.search(t, "what the command line prints", c.inspected(t))
 	if err := c.reload(t, strings.ReplaceAll(canaryConfig(), "audience chat\n", "audience nobody\n")); err != nil {
 		t.Error(err)
 	}
@@ -203,30 +140,63 @@ func TestCanaries(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	log := c.logs.String()
+	c.happened(t)
+	refused, hits := pages.got()
+	traces, spans := collector.got()
+	if hits == 0 || spans == 0 || !strings.Contains(traces, "canary /carried") {
+		t.Errorf("%d error pages and %d traces, so the test shows nothing", hits, spans)
+	}
+	c.search(t, "the log", c.logs.String())
+	search(t, "what the error pages' application got", refused, c.sourced())
+	c.search(t, "the traces", traces)
+	c.search(t, "the files of Caddy", c.kept(t))
+	for flow, heard := range c.heard {
+		c.search(t, "what a client was told in the flow "+flow, heard)
+	}
+	for name, token := range c.sourced() {
+		if slices.ContainsFunc(pieces(token), b.received) {
+			t.Errorf("the application got the secret of: %s", name)
+		}
+	}
+}
+
+// sourced are the secrets that are where a source is.
+func (c *canaries) sourced() map[string]string {
+	all := maps.Clone(c.tokens)
+	maps.DeleteFunc(all, func(name, _ string) bool {
+		flow, _, _ := strings.Cut(name, ", ")
+		return c.untouched[flow]
+	})
+	return all
+}
+
+// leave has the secrets of a flow left to the applications.
+func (c *canaries) leave(flow string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.untouched[flow] = true
+}
+
+// happened checks that all flows have got as far as they were to.
+func (c *canaries) happened(t *testing.T) {
+	t.Helper()
 	for _, msg := range []string{
 		"handled request", "request refused", "socket opened", "socket ended", "socket renewed", "upstream roundtrip", "event",
+		"logout done", "logout refused",
 	} {
 		if len(c.logs.entries(msg)) == 0 {
 			t.Errorf("the log has no line %q, so the test shows nothing", msg)
 		}
 	}
+	log := c.logs.String()
 	for _, d := range canaryDialects {
-		if !strings.Contains(log, `"dialect":"`+d.name+`"`) || len(b.seen("/"+d.name)) == 0 {
+		if !strings.Contains(log, `"dialect":"`+d.name+`"`) || len(c.backend.seen("/"+d.name)) == 0 {
 			t.Errorf("nobody has logged in with the dialect %s, so the test shows nothing", d.name)
 		}
 	}
-	c.search(t, "the log", log)
-	c.search(t, "what the admin API says", told)
-	for flow, heard := range c.heard {
-		c.search(t, "what a client was told in the flow "+flow, heard)
-	}
-	for name, token := range c.tokens {
-		if strings.HasPrefix(name, c.untouched+", ") {
-			continue
-		}
-		if slices.ContainsFunc(pieces(token), b.received) {
-			t.Errorf("the application got the secret of: %s", name)
+	for _, path := range []string{"/carried", "/hub", "/hub/negotiate", "/cable", "/secret", "/shown", "/socket.io/", "/renewing"} {
+		if len(c.backend.seen(path)) == 0 {
+			t.Errorf("nobody was let in to %s, so the test shows nothing", path)
 		}
 	}
 }
@@ -234,7 +204,12 @@ func TestCanaries(t *testing.T) {
 // search expects no secret in text.
 func (c *canaries) search(t *testing.T, where, text string) {
 	t.Helper()
-	for name, token := range c.tokens {
+	search(t, where, text, c.tokens)
+}
+
+func search(t *testing.T, where, text string, secrets map[string]string) {
+	t.Helper()
+	for name, token := range secrets {
 		for _, secret := range pieces(token) {
 			if before, after, found := strings.Cut(text, secret); found {
 				t.Errorf("in %s is the secret of: %s\n%s<here>%.200s", where, name, lastBytes(before, 500), after)
@@ -250,8 +225,8 @@ func (c *canaries) carried(t *testing.T) {
 		flow := fmt.Sprint("carrier ", n)
 		for _, token := range c.mint(flow) {
 			h := carriers("/carried", token)
-			if strings.Contains(h[n%len(h)].path, "ACCESS_TOKEN") {
-				c.untouched = flow
+			if one := h[n%len(h)]; strings.Contains(one.path, "ACCESS_TOKEN") || one.header.Get("Referer") != "" {
+				c.leave(flow)
 			}
 			if n >= len(h) {
 				continue // a form that is for tokens of another shape
@@ -304,12 +279,15 @@ func (c *canaries) everyMessage(t *testing.T) {
 
 // renewed renews with tokens, by messages and over HTTP.
 func (c *canaries) renewed(t *testing.T) {
-	tokens := c.mint("renewal")
+	tokens, session := c.mint("renewal"), strings.Repeat("A", 26)
 	for _, token := range tokens {
 		c.talk(t, "renewal", "/renewing", []string{"Authorization: Bearer " + tokens["good"]}, login(token), "after it")
-		session := strings.Repeat("A", 26)
-		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session+"&access_token="+token,
+		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session,
 			http.Header{"Authorization": {"Bearer " + token}}, "")
+	}
+	c.leave("renewal by query")
+	for _, token := range c.mint("renewal by query") {
+		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session+"&access_token="+token, nil, "")
 	}
 	// A socket that stays, for the reload, and with it a renewal that counts.
 	header := http.Header{"Authorization": {"Bearer " + c.mint("renewed")["mallory's"]}}

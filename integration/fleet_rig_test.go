@@ -223,7 +223,8 @@ func startFleet(t *testing.T, nodes int, redis *redisServer, more siteOptions) *
 		f.cables = append(f.cables, newCable(t, redis.addr()))
 		o := f.options(n, "serve")
 		s := &site{issuer: issuer, app: app}
-		s.caddyProc = startCaddy(t, o.caddyfile(), withEnv("JWKS", issuer.jwksURL()), withEnv("APP", app.addr()))
+		s.caddyProc = startCaddy(t, o.caddyfile(), withEnv("JWKS", issuer.jwksURL()), withEnv("APP", app.addr()),
+			withEnv("ISSUER", issuer.URL))
 		t.Cleanup(s.closeAll)
 		f.nodes = append(f.nodes, s)
 	}

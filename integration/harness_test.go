@@ -46,12 +46,18 @@ type caddyProc struct {
 type startOption func(*startOptions)
 
 type startOptions struct {
-	env map[string]string
+	env    map[string]string
+	binary string // instead of that of cmd/caddy
 }
 
 // withEnv sets an environment variable of Caddy.
 func withEnv(name, value string) startOption {
 	return func(o *startOptions) { o.env[name] = value }
+}
+
+// withBinary runs another program than that of cmd/caddy.
+func withBinary(path string) startOption {
+	return func(o *startOptions) { o.binary = path }
 }
 
 // startCaddy runs Caddy with a Caddyfile and waits until it serves. It ends it
@@ -75,7 +81,7 @@ func startCaddy(t *testing.T, caddyfile string, options ...startOption) *caddyPr
 
 // launch is startCaddy for a Caddy that outlives a test.
 func launch(home, caddyfile string, options ...startOption) (*caddyProc, error) {
-	o := startOptions{env: make(map[string]string)}
+	o := startOptions{env: make(map[string]string), binary: caddyBinary}
 	for _, option := range options {
 		option(&o)
 	}
@@ -91,7 +97,7 @@ func launch(home, caddyfile string, options ...startOption) (*caddyProc, error) 
 	if err := os.WriteFile(file, []byte(withGlobals(caddyfile)), 0o600); err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(caddyBinary, "run", "--adapter", "caddyfile", "--config", file)
+	p.cmd = exec.Command(o.binary, "run", "--adapter", "caddyfile", "--config", file)
 	p.cmd.Env, p.cmd.Dir = env, home
 	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
 	if err := p.cmd.Start(); err != nil {

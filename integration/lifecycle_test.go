@@ -25,7 +25,7 @@ func (s *site) mustReload(t *testing.T, o siteOptions) {
 func TestReloadKeepsSockets(t *testing.T) {
 	t.Parallel()
 	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
-		exp := time.Now().Add(6 * time.Second).Truncate(time.Second)
+		exp := time.Now().Add(15 * time.Second).Truncate(time.Second)
 		lag := measureLag(t)
 		c := s.open(t, version, "/echo", s.bearer(exp))
 		s.mustReload(t, siteOptions{directives: "max_session 1h"})
@@ -107,7 +107,7 @@ func TestReloadInjectsNothing(t *testing.T) {
 func TestRejectedConfigChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, siteOptions{})
-	exp := time.Now().Add(5 * time.Second).Truncate(time.Second)
+	exp := time.Now().Add(15 * time.Second).Truncate(time.Second)
 	hits := s.issuer.hits.Load()
 	c := s.open(t, h1, "/echo", s.bearer(exp))
 	bad := []siteOptions{

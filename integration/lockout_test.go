@@ -108,12 +108,11 @@ func TestLockout(t *testing.T) {
 	if answer.StatusCode != http.StatusTooManyRequests || err != nil || after < 500 || after > 600 {
 		t.Errorf("%s with Retry-After %q, want 429 with ten minutes", answer.Status, answer.Header.Get("Retry-After"))
 	}
-	for name, c := range map[string]*wsConn{"opened before": early, "opened after": s.open(t, h1, "/", v.header(""))} {
-		c.says(t, login(s.issuer.token()))
-		if _, end := c.last(t, patience); end.code != closeTryAgain {
-			t.Errorf("%s: %v, want 1013", name, end)
-		}
+	early.says(t, login(s.issuer.token()))
+	if _, end := early.last(t, patience); end.code != closeTryAgain {
+		t.Errorf("who was to log in by a message: %v, want 1013", end)
 	}
+	v.expects(t, "who is to log in by a message", v.header(""), http.StatusTooManyRequests)
 	s.logsReason(t, "locked_out")
 	visitor{s, "192.0.2.2"}.isLocked(t, false)
 	if err := s.reload(t, lockoutSite(behindProxy, "10m", "name again")); err != nil {

@@ -12,23 +12,28 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-const logoutConfig = `
+// logoutConfig returns a Caddyfile with more lines in its directives.
+func logoutConfig(logout, auth string) string {
+	return `
 http://{$SITE} {
 	websocket_logout /logout {
 		issuer {$ISSUER}
 		audience chat-client
+		` + logout + `
 	}
 	websocket_auth {
 		verify jwt {
 			issuer {$ISSUER} {$OTHER}
 			audience chat
 		}
+		` + auth + `
 	}
 	reverse_proxy {$APP} {
 		stream_close_delay 1m
 	}
 }
 `
+}
 
 // logoutSite is a Caddy with a provider that may log users out of it, and
 // another one that may not.
@@ -38,11 +43,13 @@ type logoutSite struct {
 	sent       int
 }
 
-func startLogoutSite(t *testing.T) *logoutSite {
+func startLogoutSite(t *testing.T) *logoutSite { return startLogoutSiteOf(t, logoutConfig("", "")) }
+
+func startLogoutSiteOf(t *testing.T, caddyfile string) *logoutSite {
 	t.Helper()
 	s := &logoutSite{idp: newIssuer(t), other: newIssuer(t)}
 	app := newBackend(t)
-	s.caddyProc = startCaddy(t, logoutConfig,
+	s.caddyProc = startCaddy(t, caddyfile,
 		withEnv("ISSUER", s.idp.URL), withEnv("OTHER", s.other.URL), withEnv("APP", app.addr))
 	return s
 }
@@ -50,20 +57,26 @@ func startLogoutSite(t *testing.T) *logoutSite {
 // logoutToken returns a logout token of a provider's.
 func (s *logoutSite) logoutToken(from *issuer, about map[string]any) string {
 	s.sent++
-	return sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: from.claims(map[string]any{
-		"aud": "chat-client", "jti": fmt.Sprint("logout-", s.sent), "exp": time.Now().Add(2 * time.Minute).Unix(),
+	return logoutTokenOf(from, map[string]any{"jti": fmt.Sprint("logout-", s.sent)}, about)
+}
+
+// logoutTokenOf returns a logout token with claims, of which there has to be a
+// jti.
+func logoutTokenOf(from *issuer, claims ...map[string]any) string {
+	return sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: from.claims(append([]map[string]any{{
+		"aud": "chat-client", "exp": time.Now().Add(2 * time.Minute).Unix(),
 		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 		"scope":  absent, "sub": absent,
-	}, about)})
+	}}, claims...)...)})
 }
 
 // logout sends a token as the provider does and returns the status.
-func (s *logoutSite) logout(t *testing.T, token string) int {
+func (p *caddyProc) logout(t *testing.T, token string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	form := strings.NewReader(url.Values{"logout_token": {token}}.Encode())
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.site+"/logout", form)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.site+"/logout", form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,4 +169,56 @@ func TestAttackLogoutByOwnToken(t *testing.T) {
 	}
 	mustEcho(t, conn, "after")
 	s.socket(t, token)
+}
+
+// TestLogoutWithoutSessionsInTokens: where access tokens have no sid, a logout
+// that names a session ends nothing, and the log says so; with all_sessions it
+// ends all of the user's, and who logs in again comes in again.
+func TestLogoutWithoutSessionsInTokens(t *testing.T) {
+	t.Parallel()
+	start := func(lines string) (*logoutSite, *websocket.Conn, string) {
+		s := startLogoutSiteOf(t, logoutConfig(lines, ""))
+		token := s.idp.token(map[string]any{"sid": absent})
+		conn := s.socket(t, token)
+		if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1", "sub": "alice"})); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+		return s, conn, token
+	}
+	s, conn, _ := start("")
+	mustEcho(t, conn, "after")
+	eventually(t, patience, func() string {
+		if !strings.Contains(s.logs.String(), "set all_sessions") {
+			return "no warning"
+		}
+		return ""
+	})
+	s, conn, token := start("all_sessions")
+	s.wantEnded(t, conn, token)
+	s.socket(t, s.idp.token(map[string]any{"sid": absent, "iat": time.Now().Add(5 * time.Second).Unix()}))
+}
+
+// TestLogoutReachesPolling: who has logged in by polling is logged out as
+// others are.
+func TestLogoutReachesPolling(t *testing.T) {
+	t.Parallel()
+	s := startLogoutSiteOf(t, logoutConfig("", "from first_message {\nearly\n}\ndialect socketio\nhttp authenticate"))
+	url := "http://" + s.site + "/socket.io/" + polling("here")
+	login := loginPacket(s.idp.token(map[string]any{"sid": "s1"}))
+	if status := poll(t, http.MethodPost, url, login); status == http.StatusUnauthorized {
+		t.Fatalf("login: answered %d", status)
+	}
+	if status := poll(t, http.MethodPost, url, "2"); status == http.StatusUnauthorized {
+		t.Fatalf("after the login: answered %d", status)
+	}
+	if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1"})); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	for name, request := range map[string][2]string{
+		"a message": {http.MethodPost, "2"}, "a poll": {http.MethodGet, ""}, "a login with the same token": {http.MethodPost, login},
+	} {
+		if status := poll(t, request[0], url, request[1]); status != http.StatusUnauthorized {
+			t.Errorf("%s after the logout: answered %d, want 401", name, status)
+		}
+	}
 }

@@ -162,18 +162,27 @@ func lines(h http.Header) []string {
 	return all
 }
 
-// pieces are what must be nowhere of a token: the secret part of it, also as
-// the subprotocol forms encode it.
+// pieces are what must be nowhere of a token: its signature and its claims, in
+// clear and as URLs and the subprotocol forms encode it.
 func pieces(token string) []string {
+	all := []string{token, url.QueryEscape(token), escapeAll(token)}
 	secret := token
-	if dot := strings.LastIndexByte(token, '.'); dot >= 0 && dot < len(token)-1 {
-		secret = token[dot+1:]
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		all = append(all, parts[1])
+		if parts[2] != "" {
+			secret = parts[2]
+			all = append(all, secret)
+		}
 	}
-	encoded := b64([]byte(token))
-	return []string{
-		token, secret, encoded, encoded[len(encoded)/2:], url.QueryEscape(token), escapeAll(token),
-		b64([]byte(`{"Authorization":"` + token + `","host":"example.com"}`)),
+	for skip := range 3 { // wherever in what is encoded it begins
+		encoded := b64([]byte(secret[skip:]))
+		encoded = encoded[:len(encoded)-4]
+		all = append(all, encoded)
+		if other := strings.NewReplacer("-", "+", "_", "/").Replace(encoded); other != encoded {
+			all = append(all, other)
+		}
 	}
+	return all
 }
 
 // The access log says who it was and how the socket ended.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 )
 
@@ -28,7 +29,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(tempDir)
-	if caddyBinary, err = buildCaddy(tempDir); err != nil {
+	if caddyBinary, err = build("caddy", "../cmd/caddy"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -46,16 +47,20 @@ func run(m *testing.M) int {
 	return code
 }
 
-// buildCaddy builds the program of cmd/caddy in dir and returns its path.
-func buildCaddy(dir string) (string, error) {
-	binary := filepath.Join(dir, "caddy")
+// testCaddy returns the path of the program of testcaddy, which is built when a
+// test first needs it.
+var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", "./testcaddy") })
+
+// build builds the program of a package and returns its path.
+func build(name, folder string) (string, error) {
+	binary := filepath.Join(tempDir, name)
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
 	args := append([]string{"build", "-o", binary}, buildFlags...)
-	out, err := exec.Command("go", append(args, "../cmd/caddy")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, folder)...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("building Caddy: %w\n%s", err, out)
+		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
 	}
 	return binary, nil
 }

@@ -107,7 +107,7 @@ func TestMessagesLeaveNothing(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, o)
 			before := s.footprint(t, version)
-			short := s.bearer(soon(2 * time.Second))
+			short := s.bearer(soon(6 * time.Second))
 			const n = 20
 			pending := openMany(t, s, version, "/echo", noHeader, n, 1)
 			suspended := openMany(t, s, version, "/echo", short, 3*n, 1)

@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -71,14 +74,31 @@ type recheckSite struct {
 	peers map[string]*peer
 }
 
+// startPeerSiteOf starts a site from a whole Caddyfile, in which {$JWKS},
+// {$ISSUER} and {$APP} are the provider and the application, and {$STRANGER} is a
+// file with the key of another provider, under the same id.
+func startPeerSiteOf(t *testing.T, caddyfile string) *peerSite {
+	t.Helper()
+	app := startPeerApp(t, nil)
+	s := &peerSite{&site{issuer: newIssuer(t)}, app}
+	stranger := filepath.Join(t.TempDir(), "stranger.json")
+	jwk, err := json.Marshal(rsaJWK(&strangerKey().PublicKey, "rsa-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stranger, jwk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.caddyProc = startCaddy(t, caddyfile, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", app.addr()),
+		withEnv("ISSUER", s.issuer.URL), withEnv("STRANGER", stranger))
+	t.Cleanup(s.closeAll)
+	return s
+}
+
 func startRecheckSite(t *testing.T, r rechecked) *recheckSite {
 	t.Helper()
 	s := &recheckSite{conns: make(map[string]*wsConn), peers: make(map[string]*peer)}
-	app := startPeerApp(t, nil)
-	s.peerSite = &peerSite{&site{issuer: newIssuer(t)}, app}
-	s.caddyProc = startCaddy(t, r.caddyfile(), withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", app.addr()),
-		withEnv("ISSUER", s.issuer.URL))
-	t.Cleanup(s.closeAll)
+	s.peerSite = startPeerSiteOf(t, r.caddyfile())
 	for name, claims := range map[string]map[string]any{
 		"plain":        {},
 		"other aud":    {"aud": "other"},
@@ -122,9 +142,17 @@ func TestRecheck(t *testing.T) {
 		old, after rechecked
 		ending     []string
 	}{
-		"unchanged":           {after: rechecked{others: elsewhere}},
-		"audience removed":    {after: rechecked{verify: "audience chat"}, ending: []string{"other aud"}},
-		"issuer demanded":     {after: rechecked{verify: "issuer {$ISSUER}\naudience chat other"}, ending: []string{"other issuer"}},
+		"unchanged":        {after: rechecked{others: elsewhere}},
+		"audience removed": {after: rechecked{verify: "audience chat"}, ending: []string{"other aud"}},
+		"issuer demanded":  {after: rechecked{verify: "issuer {$ISSUER}\naudience chat other"}, ending: []string{"other issuer"}},
+		"other keys": {after: rechecked{guard: `websocket_auth {
+			verify jwt {
+				jwks_file {$STRANGER}
+				audience chat other
+			}
+			from header
+			on_reload recheck
+		}`}, ending: everybody},
 		"rule added":          {after: rechecked{lines: "require scope admin"}, ending: []string{"plain", "other aud", "both auds", "other issuer"}},
 		"rule that all meet":  {after: rechecked{lines: "require claim sub alice"}},
 		"rule that none meet": {after: rechecked{lines: "require claim sub bob"}, ending: everybody},

@@ -136,6 +136,41 @@ func TestRevocationRenewal(t *testing.T) {
 	c.endsRevoked(t, "the renewed one", lag, start)
 }
 
+// TestRevocationRenewalRequest: no request renews a socket by a token that is
+// revoked, also where the same token was good a moment ago.
+func TestRevocationRenewalRequest(t *testing.T) {
+	t.Parallel()
+	s := startPeerSite(t, renewing("warn 0s\npath "+renewalPath), nil)
+	c := s.open(t, h1, "/", s.of("alice"))
+	p := s.socket(t)
+	token := func(jti string, d time.Duration) http.Header {
+		return s.named(map[string]any{"jti": jti, "exp": time.Now().Add(d).Unix()})
+	}
+	stolen, next := token("stolen", 2*time.Hour), token("next", 3*time.Hour)
+	renews := func(header http.Header) int {
+		status, _ := s.post(t, false, p.header.Get("X-Session"), header)
+		return status
+	}
+	s.expects(t, "before it is revoked", stolen, http.StatusSwitchingProtocols)
+	s.socket(t)
+	s.revoke(t, map[string]any{"issuer": s.issuer.URL, "jti": "stolen"})
+	if status := renews(stolen); status != http.StatusUnauthorized {
+		t.Errorf("a renewal by a revoked token: status %d, want 401", status)
+	}
+	c.says(t, "the old one counts on")
+	p.hears(t, "the old one counts on")
+	if status := renews(next); status != http.StatusOK {
+		t.Errorf("a renewal by a good token: status %d", status)
+	}
+	c.hearsWord(t, "auth_ok")
+	lag, start := measureLag(t), time.Now()
+	s.revoke(t, map[string]any{"issuer": s.issuer.URL, "jti": "next"})
+	c.endsRevoked(t, "the renewed one", lag, start)
+	if status := renews(next); status == http.StatusOK {
+		t.Error("renewed after its end")
+	}
+}
+
 // TestRevocationEveryMessage: the next message of a revoked token does not
 // pass, and the socket does not wait for one.
 func TestRevocationEveryMessage(t *testing.T) {

@@ -250,7 +250,7 @@ func TestAnswerOfNoUpgrade(t *testing.T) {
 func TestOddCaseIsAuthenticated(t *testing.T) {
 	t.Parallel()
 	onOneSite(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
-		exp := time.Now().Add(4 * time.Second).Truncate(time.Second)
+		exp := soon(8 * time.Second)
 		var open []*wsConn
 		for _, protocol := range []string{"WebSocket", "WEBSOCKET", "wEbSoCkEt"} {
 			c, answer := s.send(t, version, "/echo", s.bearer(exp), func(r *http.Request) {

@@ -85,6 +85,7 @@ func newGate(conn net.Conn, early []byte, deflate bool, cancel context.CancelFun
 	g := &Gate{conn: conn, cancel: cancel, released: make(chan struct{})}
 	_, g.stream = conn.(*streamConn)
 	g.in.early = early
+	g.in.bytes.Store(int64(len(early)))
 	g.in.chunks.r = conn
 	g.in.chunks.setDeadline = g.setOwnReadDeadline
 	g.in.spare.r = conn

@@ -227,6 +227,10 @@ func TestEarlyBytesPassOnceAndInOrder(t *testing.T) {
 		r.appGets(early)
 		r.sends(r.client, rest[3:])
 		r.appGets(rest)
+		want := Stats{BytesIn: int64(len(early) + len(rest)), MessagesIn: 3}
+		if got := r.gate.Stats(); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
 		r.client.Close()
 		r.appGone()
 	})

@@ -1,8 +1,9 @@
 package proxy
 
 // Stats are what has passed a gate. Bytes are those on the wire, frame headers
-// included; messages are the application's, whether one side or the gate has
-// sent them, without control frames.
+// included. Messages are those that the two sides have sent, without control
+// frames, also if they are held or taken out; what the gate says itself counts
+// in bytes alone.
 type Stats struct {
 	// BytesIn and MessagesIn are the client's.
 	BytesIn, MessagesIn int64
@@ -39,3 +40,17 @@ func (g *Gate) PingSent() bool {
 	defer g.out.saysMu.Unlock()
 	return g.out.ping == nil
 }
+
+// Hears tells whether the client is being read. It is not while the handler
+// behind is busy: what the client sends then may be waiting.
+func (g *Gate) Hears() bool {
+	if g.in.mu.TryLock() {
+		g.in.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// Ending tells whether the socket is being ended: no message begins to pass in
+// either direction.
+func (g *Gate) Ending() bool { return g.ending.Load() }

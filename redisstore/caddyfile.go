@@ -1,6 +1,10 @@
 package redisstore
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -27,6 +31,8 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		word := d.Val()
 		switch {
+		case isURL(word):
+			return d.Errf("a URL stands in front of a line: it belongs behind 'store redis'")
 		case word == "{":
 			return d.Errf("'%s' takes no block: remove it", last)
 		case seen[word]:
@@ -50,11 +56,23 @@ func (s *Store) unmarshalWord(d *caddyfile.Dispenser) error {
 			return err
 		}
 		if s.OnOutage != outageServe && s.OnOutage != outageRefuse {
-			return d.Errf("'on_outage %s' is unknown: use serve or refuse", s.OnOutage)
+			return d.WrapErr(unknownOutage(s.OnOutage))
 		}
 		return nil
 	}
 	return d.Errf("unrecognized subdirective '%s' of store redis: use prefix or on_outage", d.Val())
+}
+
+// isURL tells whether text may be a URL that somebody has put in the wrong
+// place: it may have a password in it, and is not quoted.
+func isURL(text string) bool { return strings.Contains(text, ":") }
+
+// unknownOutage refuses a value of on_outage.
+func unknownOutage(value string) error {
+	if isURL(value) {
+		return errors.New("'on_outage' is no URL: use serve or refuse")
+	}
+	return fmt.Errorf("'on_outage %s' is unknown: use serve or refuse", value)
 }
 
 // oneArg reads exactly one argument, which is not empty.

@@ -62,7 +62,7 @@ func (Store) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the store. It does not connect.
 func (s *Store) Provision(caddy.Context) error {
 	if s.OnOutage != "" && s.OnOutage != outageServe && s.OnOutage != outageRefuse {
-		return fmt.Errorf("store redis: on_outage '%s' is unknown: use serve or refuse", s.OnOutage)
+		return fmt.Errorf("store redis: %w", unknownOutage(s.OnOutage))
 	}
 	url, err := resolved(s.URL)
 	if err != nil {

@@ -53,17 +53,18 @@ func TestConfigured(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]string{
-		`{}`:                                                       "the URL is missing",
-		`{"url":"{env.` + canary + `}"}`:                           "a placeholder in the URL is unknown or empty",
-		`{"url":"redis://:{` + canary + `}@h"}`:                    "a placeholder in the URL is unknown or empty",
-		`{"url":"http://:` + canary + `@h"}`:                       "store redis: ",
-		`{"url":"redis://:` + canary + `@h:port"}`:                 "store redis: ",
-		`{"url":"redis://u:` + canary + `%zz@h"}`:                  "store redis: ",
-		`{"url":"redis://u:` + canary + `@[::1"}`:                  "store redis: ",
-		`{"url":"u:` + canary + `@h:6379"}`:                        "store redis: ",
-		`{"url":"redis://u:` + canary + `@h/database"}`:            "store redis: ",
-		`{"url":"redis://u:` + canary + `@h\u007f"}`:               "store redis: ",
-		`{"url":"redis://u:` + canary + `@h","on_outage":"close"}`: "on_outage 'close' is unknown: use serve or refuse",
+		`{}`:                                                           "the URL is missing",
+		`{"url":"{env.` + canary + `}"}`:                               "a placeholder in the URL is unknown or empty",
+		`{"url":"redis://:{` + canary + `}@h"}`:                        "a placeholder in the URL is unknown or empty",
+		`{"url":"http://:` + canary + `@h"}`:                           "store redis: ",
+		`{"url":"redis://:` + canary + `@h:port"}`:                     "store redis: ",
+		`{"url":"redis://u:` + canary + `%zz@h"}`:                      "store redis: ",
+		`{"url":"redis://u:` + canary + `@[::1"}`:                      "store redis: ",
+		`{"url":"u:` + canary + `@h:6379"}`:                            "store redis: ",
+		`{"url":"redis://u:` + canary + `@h/database"}`:                "store redis: ",
+		`{"url":"redis://u:` + canary + `@h\u007f"}`:                   "store redis: ",
+		`{"url":"redis://u:` + canary + `@h","on_outage":"close"}`:     "'on_outage close' is unknown: use serve or refuse",
+		`{"url":"redis://h","on_outage":"redis://u:` + canary + `@h"}`: "use serve or refuse",
 	} {
 		_, err := load(t, config)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -108,6 +109,9 @@ func TestCaddyfileErrors(t *testing.T) {
 		"redis " + url + " {\n\tprefix\n}",
 		"redis " + url + " {\n\tpassword x\n}",
 		"redis " + url + " {\n\ton_outage never\n}",
+		"redis " + url + " {\n\ton_outage " + url + "\n}",
+		"redis " + url + " {\n\t" + url + "\n}",
+		"redis redis://localhost {\n\t" + url + "\n}",
 		"redis " + url + " {\n\tprefix a {\n\t\tb\n\t}\n}",
 	} {
 		err := new(Store).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))

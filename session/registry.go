@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strconv"
 	"sync"
@@ -49,36 +50,34 @@ type Session struct {
 // link chains the sessions of one value of an index.
 type link struct{ prev, next *Session }
 
-// value is what an index is looked up by: a value of an issuer's.
-type value struct{ issuer, text string }
-
-// index finds sessions by a value.
+// index finds sessions by a claim, whoever has issued it: two issuers seldom
+// have the same, and an operator may not know which it was.
 type index struct {
-	first map[value]*Session
+	first map[string]*Session
 	link  func(*Session) *link
 }
 
-func (x *index) add(v value, s *Session) {
+func (x *index) add(claim string, s *Session) {
 	if x.first == nil {
-		x.first = make(map[value]*Session)
+		x.first = make(map[string]*Session)
 	}
-	first := x.first[v]
+	first := x.first[claim]
 	*x.link(s) = link{next: first}
 	if first != nil {
 		x.link(first).prev = s
 	}
-	x.first[v] = s
+	x.first[claim] = s
 }
 
-func (x *index) remove(v value, s *Session) {
+func (x *index) remove(claim string, s *Session) {
 	l := x.link(s)
 	switch {
 	case l.prev != nil:
 		x.link(l.prev).next = l.next
 	case l.next != nil:
-		x.first[v] = l.next
+		x.first[claim] = l.next
 	default:
-		delete(x.first, v)
+		delete(x.first, claim)
 	}
 	if l.next != nil {
 		x.link(l.next).prev = l.prev
@@ -145,13 +144,13 @@ func (r *Registry) Identify(s *Session, id Identity) {
 	}
 	s.identity = id
 	if s.inSubject = id.Subject != ""; s.inSubject {
-		r.subjects.add(value{id.Issuer, id.Subject}, s)
+		r.subjects.add(id.Subject, s)
 	}
 	if s.inToken = id.TokenID != ""; s.inToken {
-		r.tokens.add(value{id.Issuer, id.TokenID}, s)
+		r.tokens.add(id.TokenID, s)
 	}
 	if s.inSession = id.SessionID != ""; s.inSession {
-		r.sids.add(value{id.Issuer, id.SessionID}, s)
+		r.sids.add(id.SessionID, s)
 	}
 }
 
@@ -166,13 +165,13 @@ func (r *Registry) IdentityOf(s *Session) Identity {
 func (r *Registry) forgetLocked(s *Session) {
 	id := s.identity
 	if s.inSubject {
-		r.subjects.remove(value{id.Issuer, id.Subject}, s)
+		r.subjects.remove(id.Subject, s)
 	}
 	if s.inToken {
-		r.tokens.remove(value{id.Issuer, id.TokenID}, s)
+		r.tokens.remove(id.TokenID, s)
 	}
 	if s.inSession {
-		r.sids.remove(value{id.Issuer, id.SessionID}, s)
+		r.sids.remove(id.SessionID, s)
 	}
 	s.inSubject, s.inToken, s.inSession = false, false, false
 }
@@ -216,7 +215,8 @@ func (r *Registry) Len() int {
 
 // Filter says which sessions are meant: those for which all holds that is set.
 type Filter struct {
-	// Issuer counts, also if it is empty, where OfIssuer is set.
+	// Issuer counts where OfIssuer is set. If it is empty then, those are
+	// meant whose token has none, and not those of whom nobody is known.
 	Issuer   string
 	OfIssuer bool
 	// The others count where they are not empty.
@@ -228,21 +228,25 @@ func (f Filter) IsZero() bool { return f == Filter{} }
 
 func (f Filter) matches(s *Session) bool {
 	id := &s.identity
-	return (!f.OfIssuer || f.Issuer == id.Issuer) &&
+	return (!f.OfIssuer || s.joined != 0 && f.Issuer == id.Issuer) &&
 		(f.Subject == "" || f.Subject == id.Subject) &&
 		(f.TokenID == "" || f.TokenID == id.TokenID) &&
 		(f.SessionID == "" || f.SessionID == id.SessionID) &&
 		(f.Site == "" || f.Site == s.Site)
 }
 
-// Find returns the sessions that f means, in the order of their opening. With
-// an issuer and a subject, jti or sid it looks at those alone.
+// Find returns the sessions that f means, in the order of their opening. With a
+// subject, jti or sid it looks at those alone that have it.
 func (r *Registry) Find(f Filter) []*Session {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	found := r.findLocked(f)
-	slices.SortFunc(found, func(a, b *Session) int { return cmp.Compare(a.order, b.order) })
+	r.mu.Unlock()
+	sortByOrder(found)
 	return found
+}
+
+func sortByOrder(sessions []*Session) {
+	slices.SortFunc(sessions, func(a, b *Session) int { return cmp.Compare(a.order, b.order) })
 }
 
 // Before returns the sessions of the same site and subject that became the
@@ -259,25 +263,34 @@ func (r *Registry) Before(s *Session) []*Session {
 }
 
 func (r *Registry) findLocked(f Filter) (found []*Session) {
-	s, next := r.first, func(s *Session) *Session { return s.inOrder.next }
-	if f.OfIssuer {
-		for _, way := range []struct {
-			text string
-			in   *index
-		}{{f.TokenID, &r.tokens}, {f.SessionID, &r.sids}, {f.Subject, &r.subjects}} {
-			if way.text != "" {
-				s = way.in.first[value{f.Issuer, way.text}]
-				next = func(s *Session) *Session { return way.in.link(s).next }
-				break
-			}
-		}
-	}
-	for ; s != nil; s = next(s) {
-		if f.matches(s) {
-			found = append(found, s)
-		}
+	all, _ := r.meantLocked(f)
+	for s := range all {
+		found = append(found, s)
 	}
 	return found
+}
+
+// meantLocked returns the sessions that f means, and whether they come in the
+// order of their opening: those that are found by a claim do not.
+func (r *Registry) meantLocked(f Filter) (all iter.Seq[*Session], ordered bool) {
+	s, ordered, next := r.first, true, func(s *Session) *Session { return s.inOrder.next }
+	for _, way := range []struct {
+		claim string
+		in    *index
+	}{{f.TokenID, &r.tokens}, {f.SessionID, &r.sids}, {f.Subject, &r.subjects}} {
+		if way.claim != "" {
+			s, ordered = way.in.first[way.claim], false
+			next = func(s *Session) *Session { return way.in.link(s).next }
+			break
+		}
+	}
+	return func(yield func(*Session) bool) {
+		for s := s; s != nil; s = next(s) {
+			if f.matches(s) && !yield(s) {
+				return
+			}
+		}
+	}, ordered
 }
 
 // Page returns at most limit of the sessions that f means, from the place
@@ -289,20 +302,28 @@ func (r *Registry) Page(f Filter, after string, limit int) (page []*Session, tot
 	if after != "" && err != nil {
 		from = ^uint64(0)
 	}
-	all := r.Find(f)
-	total = len(all)
-	start, _ := slices.BinarySearchFunc(all, from, func(s *Session, order uint64) int {
-		if s.order <= order {
-			return -1
-		}
-		return 1
-	})
-	page = all[start:]
+	page, total = r.pageAfter(f, from, limit+1)
+	sortByOrder(page)
 	if len(page) > limit {
 		page = page[:limit]
 		next = strconv.FormatUint(page[limit-1].order, 36)
 	}
 	return page, total, next
+}
+
+// pageAfter returns those of the sessions that f means which were added after
+// from: the first n of them at the least, but no more if they come in order.
+func (r *Registry) pageAfter(f Filter, from uint64, n int) (page []*Session, total int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, ordered := r.meantLocked(f)
+	for s := range all {
+		total++
+		if s.order > from && (!ordered || len(page) < n) {
+			page = append(page, s)
+		}
+	}
+	return page, total
 }
 
 // perSession is how far apart Drain closes sockets at the most.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -55,8 +56,11 @@ func TestRegistryFind(t *testing.T) {
 		{Filter{}, "0 1 2 3 4 5"},
 		{Filter{Site: "x"}, "0 2 3 5"},
 		{Filter{Subject: "u"}, "0 1 2 3"},
+		{Filter{Subject: "u", TokenID: "t0"}, "0 2"},
+		{Filter{Subject: "v"}, ""},
 		{Filter{Issuer: "i", OfIssuer: true}, "0 1"},
-		{Filter{OfIssuer: true}, "3 4 5"},
+		{Filter{OfIssuer: true}, "3 4"}, // of 5 it is not known
+		{Filter{OfIssuer: true, Site: "x"}, "3"},
 		{Filter{OfIssuer: true, Subject: "u"}, "3"},
 		{Filter{Issuer: "i", OfIssuer: true, Subject: "u"}, "0 1"},
 		{Filter{Issuer: "i", OfIssuer: true, Subject: "u", Site: "y"}, "1"},
@@ -114,7 +118,6 @@ func TestRegistryAgainstModel(t *testing.T) {
 		case n == 0 || len(order) == 0:
 			s := &Session{ID: fmt.Sprint(step)}
 			r.Add(s)
-			live[s] = Identity{}
 			order = append(order, s)
 		case n == 1:
 			s := order[random.IntN(len(order))]
@@ -126,11 +129,11 @@ func TestRegistryAgainstModel(t *testing.T) {
 			delete(live, order[i])
 			order = slices.Delete(order, i, i+1)
 		}
-		f := Filter{Issuer: pick(), OfIssuer: true, Subject: pick(), TokenID: pick(), SessionID: pick()}
+		f := Filter{Issuer: pick(), OfIssuer: random.IntN(2) == 0, Subject: pick(), TokenID: pick(), SessionID: pick()}
 		var want []*Session
 		for _, s := range order {
-			id := live[s]
-			if id.Issuer == f.Issuer && (f.Subject == "" || id.Subject == f.Subject) &&
+			id, identified := live[s]
+			if (!f.OfIssuer || identified && id.Issuer == f.Issuer) && (f.Subject == "" || id.Subject == f.Subject) &&
 				(f.TokenID == "" || id.TokenID == f.TokenID) && (f.SessionID == "" || id.SessionID == f.SessionID) {
 				want = append(want, s)
 			}
@@ -212,44 +215,161 @@ func TestRegistryMemory(t *testing.T) {
 	runtime.KeepAlive(&r)
 }
 
-// Who is looked for by subject, jti or sid is found without looking at all:
-// a thousand searches among 100,000 take less than ten of all of them.
-func TestRegistryDoesNotScan(t *testing.T) {
+// A page is found without a list of all: of 100,000 sessions a page costs
+// little more than what is on it.
+func TestRegistryPageIsNotAList(t *testing.T) {
 	var r Registry
-	const n = 100_000
-	for i := range n {
+	for i := range 100_000 {
+		r.Add(&Session{ID: fmt.Sprint(i)})
+	}
+	var before, after runtime.MemStats
+	for _, next := range []string{"", strconv.FormatUint(50_000, 36)} {
+		runtime.ReadMemStats(&before)
+		page, total, _ := r.Page(Filter{}, next, 100)
+		runtime.ReadMemStats(&after)
+		if len(page) != 100 || total != r.Len() {
+			t.Errorf("%d of %d", len(page), total)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64<<10 {
+			t.Errorf("a page of 100 after %q takes %d bytes", next, took)
+		}
+	}
+}
+
+// Who stays while a list is read page by page is in it once, whoever comes,
+// goes, logs in or renews meanwhile.
+func TestRegistryPagesWhileSessionsComeAndGo(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		var r Registry
+		alice := Identity{Issuer: "i", Subject: "alice", TokenID: "t"}
+		var others, all []*Session
+		staying := make(map[*Session]bool)
+		add := func() {
+			s := &Session{ID: fmt.Sprint(len(all))}
+			r.Add(s)
+			all = append(all, s)
+			if random.IntN(2) == 0 {
+				r.Identify(s, alice)
+			}
+			others = append(others, s)
+		}
+		for range 40 {
+			add()
+		}
+		f := Filter{Subject: "alice"}
+		if random.IntN(2) == 0 {
+			f = Filter{}
+		}
+		for _, s := range r.Find(f) {
+			if staying[s] = random.IntN(2) == 0; staying[s] {
+				others = slices.DeleteFunc(others, func(other *Session) bool { return other == s })
+			}
+		}
+		seen := make(map[*Session]int)
+		for next := ""; ; {
+			page, _, following := r.Page(f, next, 1+random.IntN(7))
+			for _, s := range page {
+				seen[s]++
+			}
+			if next = following; next == "" {
+				break
+			}
+			for range random.IntN(4) {
+				if len(others) > 0 && len(all) < 100 {
+					i := random.IntN(len(others))
+					r.Remove(others[i])
+					others = slices.Delete(others, i, i+1)
+					add()
+				}
+				renewed := alice
+				renewed.TokenID = fmt.Sprint(random.Int())
+				for s, stays := range staying {
+					if stays && random.IntN(10) == 0 {
+						r.Identify(s, renewed)
+					}
+				}
+			}
+		}
+		for s, stays := range staying {
+			if stays && seen[s] != 1 {
+				t.Fatalf("%s of %d is in the list %d times", s.ID, len(all), seen[s])
+			}
+		}
+		for s, n := range seen {
+			if n > 1 {
+				t.Fatalf("%s is in the list %d times", s.ID, n)
+			}
+		}
+	}
+}
+
+// BenchmarkRegistryPage is a page of a thousand among 100,000 sessions.
+func BenchmarkRegistryPage(b *testing.B) {
+	var r Registry
+	for i := range 100_000 {
 		s := &Session{ID: fmt.Sprint(i)}
 		r.Add(s)
 		r.Identify(s, who(i))
 	}
+	for name, after := range map[string]string{"first": "", "last": strconv.FormatUint(99_000, 36)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Page(Filter{}, after, 1000)
+			}
+		})
+	}
+}
+
+// Who is looked for by subject, jti or sid, with the issuer or without, is
+// found without looking at all: two thousand searches among 100,000 take less
+// than twenty of all of them.
+func TestRegistryDoesNotScan(t *testing.T) {
+	var r Registry
+	const n = 100_000
+	for i := range n {
+		site := "site"
+		if i/50 == 7 {
+			site = "other"
+		}
+		s := &Session{ID: fmt.Sprint(i), Site: site}
+		r.Add(s)
+		r.Identify(s, who(i))
+	}
 	start := time.Now()
-	for range 10 {
-		if got := len(r.Find(Filter{Subject: "subject7"})); got != 50 {
+	for range 20 {
+		if got := len(r.Find(Filter{Site: "other"})); got != 50 {
 			t.Fatalf("%d found", got)
 		}
 	}
 	scans := time.Since(start)
 	start = time.Now()
-	for i := range 334 {
-		issuer := Filter{Issuer: "https://id.example", OfIssuer: true}
-		subject, token, sid := issuer, issuer, issuer
-		subject.Subject, token.TokenID, sid.SessionID = fmt.Sprint("subject", i), fmt.Sprint("token", i*50), fmt.Sprint("sid", i*10)
-		if a, b, c := len(r.Find(subject)), len(r.Find(token)), len(r.Find(sid)); a != 50 || b != 1 || c != 5 {
-			t.Fatalf("%d: %d, %d and %d found", i, a, b, c)
+	for _, f := range []Filter{{Issuer: "https://id.example", OfIssuer: true}, {}} {
+		for i := range 334 {
+			subject, token, sid := f, f, f
+			subject.Subject, token.TokenID, sid.SessionID = fmt.Sprint("subject", i), fmt.Sprint("token", i*50), fmt.Sprint("sid", i*10)
+			if a, b, c := len(r.Find(subject)), len(r.Find(token)), len(r.Find(sid)); a != 50 || b != 1 || c != 5 {
+				t.Fatalf("%d: %d, %d and %d found", i, a, b, c)
+			}
+			if page, total, _ := r.Page(subject, "", 10); len(page) != 10 || total != 50 {
+				t.Fatalf("%d: %d of %d on a page", i, len(page), total)
+			}
 		}
 	}
 	if took := time.Since(start); took > scans {
-		t.Errorf("1000 searches took %v, 10 scans %v", took, scans)
+		t.Errorf("2700 searches took %v, 20 scans %v", took, scans)
 	}
 	// Ending those of a subject does not scan, either.
 	start = time.Now()
 	for i := range 200 {
-		for _, s := range r.Find(Filter{Issuer: "https://id.example", OfIssuer: true, Subject: fmt.Sprint("subject", i)}) {
+		for _, s := range r.Find(Filter{Subject: fmt.Sprint("subject", i)}) {
 			r.Remove(s)
 		}
 	}
-	if took := time.Since(start); took > 2*scans {
-		t.Errorf("10,000 removals took %v, 10 scans %v", took, scans)
+	if took := time.Since(start); took > scans {
+		t.Errorf("10,000 removals took %v, 20 scans %v", took, scans)
 	}
 	if r.Len() != n-10_000 {
 		t.Errorf("%d are left", r.Len())

@@ -41,10 +41,19 @@ func (r Revocation) Check() error {
 		return errors.New("a revocation cannot name a NUL, which keeps the parts of its key apart")
 	case r.Until.IsZero():
 		return errors.New("a revocation needs an until")
+	case !writable(r.Until) || !writable(r.IssuedBefore):
+		return errors.New("a revocation has a time whose year is not from 0 to 9999")
 	case r.Subject != "" && r.IssuedBefore.IsZero():
 		return errors.New("a revocation of a subject needs an issued_before")
 	}
 	return nil
+}
+
+// writable tells whether t can be written as RFC 3339 has it: one revocation
+// that cannot would keep all others from being saved.
+func writable(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }
 
 // Key tells revocations of different things apart. It holds no control
@@ -167,18 +176,35 @@ func (s *Revocations) Find(id Identity, now time.Time) (Revocation, bool) {
 	return Revocation{}, false
 }
 
-// All returns what counts at now, in a steady order.
+// All returns what counts at now, in the order of the keys.
 func (s *Revocations) All(now time.Time) []Revocation {
+	known := s.counting(now)
+	// Without the lock, for which handshakes wait.
+	slices.SortFunc(known, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
+	all := make([]Revocation, len(known))
+	for i := range known {
+		all[i] = known[i].Revocation
+	}
+	return all
+}
+
+// keyed is a revocation with its key, which is dear to make.
+type keyed struct {
+	key string
+	Revocation
+}
+
+// counting returns what counts at now, in no order.
+func (s *Revocations) counting(now time.Time) []keyed {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make([]Revocation, 0, len(s.byKey))
-	for _, r := range s.byKey {
+	known := make([]keyed, 0, len(s.byKey))
+	for key, r := range s.byKey {
 		if r.Until.After(now) {
-			all = append(all, r)
+			known = append(known, keyed{key, r})
 		}
 	}
-	slices.SortFunc(all, func(a, b Revocation) int { return strings.Compare(a.Key(), b.Key()) })
-	return all
+	return known
 }
 
 // Len returns how many are kept, also of those that have ended.

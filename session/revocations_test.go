@@ -29,6 +29,9 @@ func TestRevocationCheck(t *testing.T) {
 		{"a subject at any time", Revocation{Subject: "u", Until: moment}, false},
 		{"two things", Revocation{TokenID: "t", SessionID: "s", Until: moment}, false},
 		{"without end", Revocation{TokenID: "t"}, false},
+		{"until no year can say", Revocation{TokenID: "t", Until: time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600))}, false},
+		{"until the last year", Revocation{TokenID: "t", Until: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, true},
+		{"issued before all years", Revocation{TokenID: "t", IssuedBefore: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC), Until: moment}, false},
 		{"NUL in the issuer", Revocation{Issuer: "a\x00b", TokenID: "t", Until: moment}, false},
 		{"NUL in the subject", Revocation{Subject: "a\x00b", IssuedBefore: moment, Until: moment}, false},
 	}

@@ -13,9 +13,19 @@ import (
 // Store connects a node to the others. Its methods are safe for concurrent
 // use.
 type Store interface {
+	// Name tells what is shared from what others share, also after a restart.
+	// It has no secrets. It is empty if nothing is shared.
+	Name() string
 	// Follow tells n what the others do, from now on until ctx ends, and
-	// returns then. It connects again whenever it has to. It is called once.
+	// returns then. It connects again whenever it has to. It is called once; if
+	// it panics, the node takes the store to be away, and it is called again.
 	Follow(ctx context.Context, n Node)
+	// Refill has the store ask soon for what the node knows, which has learned
+	// by other means what the store may lack. It never waits.
+	Refill()
+	// Current returns when the node last had all that there is; zero if it
+	// never had.
+	Current() time.Time
 	// Revoke has r count on all nodes. It returns when that is certain; an
 	// error says that it is not, but the store goes on trying while the process
 	// lives. Normally this node does not hear of it again by way of Follow.
@@ -52,6 +62,15 @@ type Node interface {
 // Alone is the store of a node that has no others. What it knows survives by
 // other means.
 type Alone struct{}
+
+// Name implements [Store].
+func (Alone) Name() string { return "" }
+
+// Refill implements [Store].
+func (Alone) Refill() {}
+
+// Current implements [Store].
+func (Alone) Current() time.Time { return time.Now() }
 
 // Follow implements [Store].
 func (Alone) Follow(ctx context.Context, n Node) {

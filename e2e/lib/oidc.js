@@ -9,7 +9,7 @@ import { createServer } from "node:http";
 import Provider, { errors } from "oidc-provider";
 import { createMemoryAdapter } from "oidc-provider/lib/adapters/memory_adapter.js";
 
-import { listen } from "./listen.js";
+import { freePorts, listen } from "./listen.js";
 
 /** Whom the access tokens are for: their aud, and what apps have to ask for. */
 export const audience = "chat";
@@ -23,7 +23,9 @@ const lifetime = 600;
 /** Starts a provider on any free port of this machine. It has no apps yet. */
 export async function startProvider() {
 	const provider = new OIDC();
-	provider.port = await listen(provider.server);
+	// It leaves its port for a while, and must find it free.
+	[provider.port] = await freePorts(1);
+	await listen(provider.server, provider.port);
 	provider.url = `http://127.0.0.1:${provider.port}`;
 	return provider;
 }
@@ -86,8 +88,7 @@ class OIDC {
 	/** Answers again, at the same address. */
 	async up() {
 		this.newServer();
-		this.server.listen(this.port, "127.0.0.1");
-		await once(this.server, "listening");
+		await listen(this.server, this.port);
 	}
 
 	close() {

@@ -29,7 +29,7 @@ type follower struct {
 	epoch    string // of the data that was read; empty before the first time
 	at       position
 	complete bool // the node has been told
-	out      bool // the node has been told of an outage
+	out      bool // the node takes the store to be away
 	well     bool // something has worked since the last error
 }
 
@@ -131,6 +131,9 @@ type changes struct {
 
 // changes returns what has come after the position.
 func (f *follower) changes(ctx context.Context) (c changes, err error) {
+	if f.store.refill.Swap(false) {
+		f.epoch = "" // until all has been read
+	}
 	if f.epoch == "" {
 		return changes{lost: true}, nil
 	}

@@ -49,9 +49,13 @@ func startNodeWith(t *testing.T, config Config, known ...session.Revocation) *no
 	return follow(t, s, known...)
 }
 
+func newNode(t *testing.T, s *Store) *node {
+	return &node{t: t, store: s, changed: make(chan struct{}, 1), calls: make(map[string]int), returned: make(chan struct{})}
+}
+
 func follow(t *testing.T, s *Store, known ...session.Revocation) *node {
 	t.Helper()
-	n := &node{t: t, store: s, changed: make(chan struct{}, 1), calls: make(map[string]int), returned: make(chan struct{})}
+	n := newNode(t, s)
 	for _, r := range known {
 		n.revoked.Add(r, time.Now())
 	}

@@ -162,6 +162,11 @@ func TestRedisKilled(t *testing.T) {
 		}
 	}
 	waiting.Wait()
+	// The nodes may know all before they have filled Redis again.
+	nodes[0].await("all in Redis", 2*catchUp, func() bool {
+		signal(nodes[0].changed)
+		return redis.do("HLEN", "websocket_auth:revocations") == int64(len(all)+1) // and the epoch
+	})
 	fresh := startNode(t, redis.address())
 	fresh.awaitComplete()
 	if !fresh.knows(all...) {

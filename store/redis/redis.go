@@ -29,6 +29,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,7 @@ type Store struct {
 	options *redis.Options
 	dialer  *dialer
 	prefix  string
+	name    string
 	origin  string // of our messages: who sent them
 	settle  time.Duration
 
@@ -86,8 +88,10 @@ type Store struct {
 	retry    chan struct{} // has room for one: Redis can be reached again
 	ended    chan struct{} // closed when Follow has returned
 
-	odd     atomic.Uint64
-	current atomic.Int64 // Unix ms; zero if never
+	followed atomic.Bool // Follow was called
+	refill   atomic.Bool // all is to be read and brought back again
+	odd      atomic.Uint64
+	current  atomic.Int64 // Unix ms; zero if never
 }
 
 // New returns a store, which connects when it is told to follow. Errors say
@@ -106,6 +110,7 @@ func New(config Config) (*Store, error) {
 	}
 	s := &Store{
 		options: options, dialer: d, prefix: prefix, origin: rand.Text(), settle: settleTime,
+		name:  fmt.Sprintf("redis:%s/%d:%s", options.Addr, options.DB, prefix),
 		retry: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	s.queue.wake = make(chan struct{}, 1)
@@ -160,19 +165,34 @@ func (s *Store) Current() time.Time {
 	return time.Time{}
 }
 
-// Follow implements [store.Store].
+// Name implements [store.Store]: it is the server and the prefix.
+func (s *Store) Name() string { return s.name }
+
+// Refill implements [store.Store].
+func (s *Store) Refill() { s.refill.Store(true) }
+
+// Follow implements [store.Store]. If the node panics, so does Follow, and may
+// be called again: then it begins anew, with what waits to be sent.
 func (s *Store) Follow(ctx context.Context, n store.Node) {
-	defer close(s.ended)
-	client := redis.NewClient(s.options)
-	defer client.Close()
+	defer func() {
+		if ctx.Err() != nil {
+			close(s.ended)
+		}
+	}()
 	// A command does not notice that its context ends, but that its connection
 	// does.
 	stop := context.AfterFunc(ctx, s.dialer.close)
 	defer stop()
+	client := redis.NewClient(s.options)
 	var writing sync.WaitGroup
-	writing.Go(func() { (&writer{store: s, client: client}).run(ctx) })
-	(&follower{store: s, client: client, node: n}).run(ctx)
-	writing.Wait()
+	defer writing.Wait()
+	defer client.Close()
+	following, end := context.WithCancel(ctx)
+	defer end()
+	writing.Go(func() { (&writer{store: s, client: client}).run(following) })
+	// After a panic the node takes the store to be away until it is told better.
+	again := s.followed.Swap(true)
+	(&follower{store: s, client: client, node: n, out: again}).run(ctx)
 }
 
 // clean returns err as it may be logged: a server that does not know a

@@ -185,8 +185,8 @@ func (s *server) do(arguments ...any) any {
 // relay stands between one node and Redis, and can cut it off.
 type relay struct {
 	listener net.Listener
-	target   string
 	mu       sync.Mutex // guards the following
+	target   string
 	cut      bool
 	conns    map[net.Conn]bool
 	all      sync.WaitGroup
@@ -220,7 +220,10 @@ func (r *relay) accept() {
 
 func (r *relay) serve(conn net.Conn) {
 	defer conn.Close()
-	other, err := net.Dial("tcp", r.target)
+	r.mu.Lock()
+	target := r.target
+	r.mu.Unlock()
+	other, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}

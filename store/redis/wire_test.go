@@ -89,6 +89,9 @@ var badValues = []string{
 	`{"version":1,"until":1e999,"of":{"issuer":"i","jti":"bad"}}`,
 	`{"version":1,"until":4000000000000.5,"of":{"issuer":"i","jti":"bad"}}`,
 	`{"version":1,"until":9223372036854775807,"of":{"issuer":"i","jti":"bad"}}`,
+	// Years with which no snapshot could be written any more.
+	`{"version":1,"until":9007199254740992,"of":{"issuer":"i","jti":"bad"}}`,
+	`{"version":1,"until":4000000000000,"issued_before":-9007199254740992,"of":{"issuer":"i","jti":"bad"}}`,
 	`{"version":1,"until":4000000000000,"of":{"issuer":"i","jti":"other"}}`,
 	`{"version":1,"until":4000000000000,"of":{"issuer":"i"}}`,
 	`{"version":1,"until":4000000000000,"of":{"issuer":"i","jti":"bad","sid":"x"}}`,

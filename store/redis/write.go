@@ -48,17 +48,17 @@ func (w *writer) run(ctx context.Context) {
 			continue
 		case <-prune.C:
 			// What this node cannot do another will.
-			_ = w.prune(ctx)
+			_ = guarded(ctx, w.prune)
 			prune.Reset(jittered(pruneEvery))
 			continue
 		case <-gathered.C:
-			err = w.sendFailures(ctx)
+			err = guarded(ctx, w.sendFailures)
 		case <-w.store.queue.wake:
-			err = w.sendQueue(ctx)
+			err = guarded(ctx, w.sendQueue)
 		case <-w.store.retry:
-			err = w.sendAll(ctx)
+			err = guarded(ctx, w.sendAll)
 		case <-again.C:
-			err = w.sendAll(ctx)
+			err = guarded(ctx, w.sendAll)
 		}
 		w.store.queue.fails(err)
 		if err == nil {
@@ -68,6 +68,17 @@ func (w *writer) run(ctx context.Context) {
 		again.Reset(pause(attempt))
 		attempt++
 	}
+}
+
+// guarded makes a panic of what it calls an error: on the writer's goroutine it
+// would end the process.
+func guarded(ctx context.Context, send func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic while sending: %T", p)
+		}
+	}()
+	return send(ctx)
 }
 
 func (w *writer) sendAll(ctx context.Context) error {

@@ -1,0 +1,79 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// postSlowly begins a request whose body may log in, and sends only its first
+// byte. What it returns gets the status of the answer, or 0 if there is none.
+func (s *site) postSlowly(t *testing.T, sid string) <-chan int {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "POST /socket.io/%s HTTP/1.1\r\nHost: %s\r\nContent-Length: 100\r\n\r\n4", polling(sid), s.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := make(chan int, 1)
+	go func() {
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			status <- 0
+			return
+		}
+		_ = answer.Body.Close()
+		status <- answer.StatusCode
+	}()
+	return status
+}
+
+// TestAttackPollingSlowBody: a body that may log in has as long as a message
+// that does, however slowly it comes, and whatever Caddy's own time-outs are.
+func TestAttackPollingSlowBody(t *testing.T) {
+	t.Parallel()
+	for name, timeouts := range map[string]string{"default": "", "no idle time-out": "read_body_idle -1s"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := polled()
+			o.timeouts = timeouts
+			s := startSite(t, o)
+			lag, start := measureLag(t), time.Now()
+			if status := receive(t, "answer", s.postSlowly(t, "slow"), patience); status != http.StatusTooManyRequests {
+				t.Errorf("answered %d, want 429", status)
+			}
+			lag.inTime(t, "answer", start.Add(1900*time.Millisecond), time.Now(), 3*time.Second)
+		})
+	}
+}
+
+// TestAttackPollingSlowBodies: such requests count as pending, and the oldest
+// makes room.
+func TestAttackPollingSlowBodies(t *testing.T) {
+	t.Parallel()
+	o := polled("pending 2")
+	o.directives = strings.Replace(o.directives, "within 2s", "within 1m", 1)
+	s := startSite(t, o)
+	statuses := make(chan int, 4)
+	for n := range cap(statuses) {
+		status := s.postSlowly(t, fmt.Sprint("slow", n))
+		go func() { statuses <- <-status }()
+	}
+	for range 2 {
+		if status := receive(t, "answer", statuses, patience); status != http.StatusTooManyRequests {
+			t.Errorf("answered %d, want 429", status)
+		}
+	}
+	// The others have their time.
+	if status := poll(t, http.MethodPost, "http://"+s.site+"/socket.io/"+polling("quick"), loginPacket(s.issuer.token())); status != http.StatusOK {
+		t.Errorf("a login beside them: answered %d", status)
+	}
+}

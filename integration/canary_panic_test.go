@@ -1,0 +1,102 @@
+package integration
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// panicConfig has a handler behind websocket_auth that panics.
+const panicConfig = `{
+	debug
+	log default {` + logFilter + `	}
+}
+(site) {
+	log {` + logFilter + `	}
+	websocket_auth {
+		verify jwt {$JWKS} {
+			audience chat
+		}
+		from subprotocol
+		from query
+		from header
+		from first_message
+		http authenticate
+	}
+	panics
+}
+http://{$SITE} {
+	import site
+}
+https://{$TLS} {
+	tls {$CERT} {$KEY}
+	import site
+}
+`
+
+// TestCanaryOfPanics: when a handler behind panics, no credential is in what
+// Caddy writes about it, nothing is left of the socket, and it is counted.
+func TestCanaryOfPanics(t *testing.T) {
+	t.Parallel()
+	binary, err := testCaddy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &canaries{
+		site: &site{issuer: newIssuer(t)}, tokens: make(map[string]string), heard: make(map[string]string),
+		untouched: make(map[string]bool),
+	}
+	c.caddyProc, err = launch(t.TempDir(), panicConfig, withBinary(binary), withEnv("JWKS", c.issuer.jwksURL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // not stop: that the log has a panic is no fault here
+		c.closeAll()
+		_ = c.terminate()
+		select {
+		case <-c.done:
+		case <-time.After(patience):
+			_ = c.cmd.Process.Kill()
+			<-c.done
+			t.Error("did not stop when asked to")
+		}
+	})
+	tokens := c.mint("panic")
+	for _, token := range tokens {
+		for _, version := range []string{h1, h2, h3} {
+			c.stream(t, "panic", version, "/x?access_token="+token, nil)
+			c.stream(t, "panic", version, "/x", http.Header{"Authorization": {"Bearer " + token}})
+			c.stream(t, "panic", version, "/x", http.Header{"Sec-Websocket-Protocol": {"bearer, " + token}})
+			c.stream(t, "panic", version, "/x", nil, login(token), "after it")
+		}
+		c.plain(t, "panic", http.MethodGet, "/x?access_token="+token, nil, "")
+	}
+	eventually(t, patience, func() string {
+		m := c.scrape(t)
+		switch {
+		case m.sum("sessions") != 0:
+			return "sockets are left in the metrics"
+		case len(c.sessions(t, "")) != 0:
+			return "sockets are left in the registry"
+		case m[`sessions_ended_total{cause="proxy_closed"}`] != 6: // good and mallory's, by message, over three versions
+			return "not all that were open are counted: " + c.admin(t, "/metrics")
+		case m[`handshakes_total{reason="",result="failed",source="header"}`] != 6:
+			return "not all that were let on are counted: " + c.admin(t, "/metrics")
+		}
+		return ""
+	})
+	c.scrape(t).balanced(t)
+	log := c.logs.String()
+	if n := strings.Count(log, "a fault of the handler's"); n < 20 {
+		t.Errorf("%d panics are in the log, too few", n)
+	}
+	for _, sign := range []string{"DATA RACE", "fatal error: ", "nil pointer"} {
+		if strings.Contains(log, sign) {
+			t.Errorf("in the log is %q", sign)
+		}
+	}
+	c.search(t, "the log", log)
+	c.search(t, "what the admin API says", c.admin(t, "/metrics"))
+	c.search(t, "what clients were told", c.heard["panic"])
+}

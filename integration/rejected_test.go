@@ -1,0 +1,110 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// takenAddress is one that a site cannot listen on.
+func takenAddress(t *testing.T) string {
+	t.Helper()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	return taken.Addr().String()
+}
+
+// mustReject gives Caddy a configuration that it does not take.
+func (p *caddyProc) mustReject(t *testing.T, caddyfile string) {
+	t.Helper()
+	if err := p.reload(t, caddyfile); err == nil {
+		t.Fatal("the configuration was not rejected, so the test shows nothing")
+	}
+}
+
+// TestRejectedConfigKeepsStorage: what is revoked after a configuration was
+// rejected, however far it had come, is saved where the running one says.
+func TestRejectedConfigKeepsStorage(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, siteOptions{})
+	taken := takenAddress(t)
+	for n := range 8 { // apps start in no fixed order
+		other := filepath.Join(s.home, fmt.Sprint("other", n))
+		bad := siteOptions{globals: "storage file_system " + other}.caddyfile() +
+			"\nhttp://" + taken + " {\nbind 127.0.0.1\nrespond ok\n}\n"
+		s.mustReject(t, bad)
+		subject := fmt.Sprint("mallory", n)
+		s.revoke(t, map[string]any{"issuer": s.issuer.URL, "subject": subject})
+		eventually(t, patience, func() string {
+			files, err := filepath.Glob(filepath.Join(s.home, "data", "caddy", "websocket_auth", "revocations", "*.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range files {
+				if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), subject) {
+					return ""
+				}
+			}
+			return fmt.Sprintf("after %d rejected configurations the revocation is in none of %q", n+1, files)
+		})
+	}
+}
+
+// TestRejectedConfigsLeaveNothing: a configuration that is sent again and
+// again, and is rejected each time, changes nothing of the running one, and
+// nothing of it is left.
+func TestRejectedConfigsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	taken := takenAddress(t)
+	for name, bad := range map[string]string{ // by what is wrong, and found late
+		"second verifier": siteOptions{directives: "verify jwt {\njwks_file /nonexistent\naudience x\n}"}.caddyfile(),
+		"handler behind":  siteOptions{proxy: "header_up X-Any \"(\" y"}.caddyfile(),
+		"another app": siteOptions{}.caddyfile() +
+			"\nhttps://{$SITE3} {\ntls /nonexistent.pem /nonexistent.key\nrespond ok\n}\n",
+		"found when it starts": siteOptions{directives: "sessions_per_user 1\non_reload recheck\nping 1s"}.caddyfile() +
+			"\nhttp://" + taken + " {\nbind 127.0.0.1\nwebsocket_auth {\nverify jwt https://never.example.com/keys {\naudience x\n}\n}\nrespond ok\n}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, siteOptions{})
+			c := s.open(t, h1, "/echo", s.of("alice"))
+			s.mustReject(t, bad)
+			before, metrics, hits := s.uses(t), s.scrape(t), s.issuer.hits.Load()
+			for range 50 {
+				s.mustReject(t, bad)
+			}
+			c.echoes(t)
+			eventually(t, patience, func() string {
+				if now := s.uses(t); now.goroutines > before.goroutines+slack || now.files > before.files+slack {
+					return fmt.Sprintf("%+v after 50 rejected configurations, %+v after one", now, before)
+				}
+				return ""
+			})
+			if all := s.sessions(t, ""); len(all) != 1 {
+				t.Errorf("%d sockets are known, want 1", len(all))
+			}
+			// Caddy's admin server shows the metrics of the rejected one, and of
+			// this one there may be none of ours.
+			after := s.scrape(t)
+			for _, gauge := range []string{
+				`sessions{state="open"}`, `key_sets{state="fresh"}`, `key_sets{state="awaited"}`, "store_up",
+			} {
+				was, known := metrics[gauge]
+				if now := after[gauge]; name != "another app" && (!known || now != was) {
+					t.Errorf("%s was %v (%v) and is %v", gauge, was, known, now)
+				}
+			}
+			if now := s.issuer.hits.Load(); now != hits {
+				t.Errorf("the key set was fetched %d times", now-hits)
+			}
+			s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).echoes(t)
+		})
+	}
+}

@@ -1,0 +1,36 @@
+package websocketauth
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
+)
+
+// TestRecheckLeavesHandshakes: a handshake that the handlers behind still have
+// is not looked at from elsewhere, because they may be changing it: a map that is
+// read meanwhile ends the process. The socket is judged when they are done.
+func TestRecheckLeavesHandshakes(t *testing.T) {
+	t.Parallel()
+	own := &App{held: new(atomic.Pointer[fleet])}
+	own.held.Store(new(fleet)) // it serves yet
+	h := &Handler{recheck: true, logger: zap.NewNop(), state: new(handlerState), app: own}
+	s := &socket{
+		handler: h, request: new(request), identity: &auth.Identity{Subject: "alice"},
+		handshake: httptest.NewRequest(http.MethodGet, "/", nil),
+	}
+	newer := &App{rechecks: new(atomic.Bool)}
+	s.recheckBy(newer)
+	if s.isOver() {
+		t.Error("a handshake was judged that is under way")
+	}
+	s.taken()
+	s.recheckBy(newer)
+	if !s.isOver() {
+		t.Error("a socket without a guard lives on")
+	}
+}
