@@ -54,7 +54,7 @@ func (s *socket) info() sessionInfo {
 	defer s.mu.Unlock()
 	i := sessionInfo{
 		ID: s.session.ID, Site: s.session.Site, Dialect: s.handler.dialectName,
-		Source: s.source(), State: s.stateLocked(), ClientIP: s.clientIP, OpenedAt: s.session.Opened.UTC(),
+		Source: s.source(), State: s.stateLocked(), ClientIP: s.request.clientIP, OpenedAt: s.session.Opened.UTC(),
 	}
 	if id := s.identity; id != nil {
 		until := s.validUntilLocked().UTC()

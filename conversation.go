@@ -219,7 +219,7 @@ func (c *conversation) verify(credential string) (*auth.Identity, error) {
 	}
 	h := c.s.handler
 	// Verifiers bound themselves in time, and the context ends with the socket.
-	id, err := h.vouched(c.s.handshake.Context(), credential, c.s.clientIP, h.every == nil)
+	id, err := h.vouched(c.s.handshake.Context(), credential, c.s.request.clientIP, h.every == nil)
 	if reasonOf(err) == reasonLockout {
 		if again := c.again(credential); again != nil {
 			id, err = again, checkRevoked(again)

@@ -32,8 +32,9 @@ func (h *Handler) disarm(w http.ResponseWriter, r *http.Request, q *request, err
 	return h.answer(w, err)
 }
 
-// armed tells whether Caddy's own request still asks for a tunnel. A handler in front, tracing for instance, may have handed on a copy: what is
-// done to that does not reach the error page.
+// armed tells whether Caddy's own request still asks for a tunnel. A handler in
+// front, tracing for instance, may have handed on a copy: what is done to that
+// does not reach the error page.
 func (q *request) armed() bool {
 	method, _ := q.repl.GetString("http.request.method")
 	upgrade, _ := q.repl.GetString("http.request.header.Upgrade")

@@ -46,6 +46,9 @@ const (
 type request struct {
 	kind    requestKind
 	session string
+	// clientIP is asked for once: the variables that hold it are not to be read
+	// while handlers further in may set others.
+	clientIP string
 	// presented is where a credential was, good or bad; empty if nowhere.
 	presented string
 	reject    string // how handlers further in refuse unless they say
@@ -144,7 +147,7 @@ func newRequest(r *http.Request, kind requestKind) (*request, error) {
 	if !ok {
 		return nil, errors.New("the request has no replacer")
 	}
-	q := &request{kind: kind, repl: repl}
+	q := &request{kind: kind, clientIP: clientIP(r), repl: repl}
 	q.addPlaceholders(outerRequest(r))
 	return q, nil
 }
@@ -265,11 +268,11 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 			id, err = h.identifyPolled(r, q)
 		}
 		if id == nil && err == nil { // what is to come would be refused
-			err = h.app.checkLockout(clientIP(r))
+			err = h.app.checkLockout(q.clientIP)
 		}
 		return id, err
 	}
-	id, err = h.vouched(r.Context(), found.Credential, clientIP(r), true)
+	id, err = h.vouched(r.Context(), found.Credential, q.clientIP, true)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func TestAttackGuessOnOpenSocket(t *testing.T) {
 		verifiers: []namedVerifier{{Verifier: countingVerifier{&asked}, name: "counting"}},
 	}
 	s := &socket{
-		handler: h, request: new(request), clientIP: ip,
+		handler: h, request: &request{clientIP: ip},
 		handshake: httptest.NewRequest(http.MethodGet, "/", nil),
 	}
 	c := &conversation{s: s}

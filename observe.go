@@ -197,8 +197,7 @@ func (s *socket) observeEnded(end proxy.End) {
 // some in a second.
 func (h *Handler) observeRefused(r *http.Request, q *request, at place, reason auth.Reason, err error) {
 	h.countRefused(q, at, reason)
-	ip := clientIP(r)
-	suppressed, ok := h.state.refusalLog.allow(clientNetwork(ip), time.Now())
+	suppressed, ok := h.state.refusalLog.allow(clientNetwork(q.clientIP), time.Now())
 	if !ok {
 		return
 	}
@@ -207,7 +206,7 @@ func (h *Handler) observeRefused(r *http.Request, q *request, at place, reason a
 		level = zapcore.ErrorLevel
 	}
 	notify(h.log(), level, noticeRefused, func() []zap.Field {
-		fields := append(h.requestFields(r, q, ip), zap.String("reason", string(reason)), zap.Error(detailOf(err)))
+		fields := append(h.requestFields(r, q), zap.String("reason", string(reason)), zap.Error(detailOf(err)))
 		if suppressed > 0 {
 			fields = append(fields, zap.Uint32("suppressed", suppressed))
 		}

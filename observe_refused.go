@@ -103,14 +103,14 @@ func (h *Handler) verifierName(id *auth.Identity) string {
 
 // requestFields are what each line about a request has that is no socket yet,
 // or is one of an identity that does not count.
-func (h *Handler) requestFields(r *http.Request, q *request, ip string) []zap.Field {
+func (h *Handler) requestFields(r *http.Request, q *request) []zap.Field {
 	q.mu.Lock()
 	id, source := q.identity, q.source
 	q.mu.Unlock()
 	if source == "" {
 		source = q.presented
 	}
-	return lineFields(q.session, h.site(r), ip, source, h.dialectName, id)
+	return lineFields(q.session, h.site(r), q.clientIP, source, h.dialectName, id)
 }
 
 // fields are what each line about the socket has.
@@ -121,7 +121,7 @@ func (s *socket) fields() []zap.Field {
 }
 
 func (s *socket) fieldsLocked() []zap.Field {
-	fields := lineFields(s.session.ID, s.session.Site, s.clientIP, s.source(), s.handler.dialectName, s.identity)
+	fields := lineFields(s.session.ID, s.session.Site, s.request.clientIP, s.source(), s.handler.dialectName, s.identity)
 	if s.identity != nil {
 		fields = append(fields, zap.Time("valid_until", s.validUntilLocked()))
 	}

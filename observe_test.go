@@ -1,14 +1,12 @@
 package websocketauth
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -76,10 +74,8 @@ func TestRefusalsOfANetwork(t *testing.T) {
 	const n = 1000
 	for i := range n {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{
-			caddyhttp.ClientIPVarKey: fmt.Sprintf("2001:db8::%x", i+1),
-		}))
-		h.observeRefused(r, &request{presented: "query"}, placeHandshake, auth.ReasonOrigin, auth.Refuse(auth.ReasonOrigin, "no"))
+		q := &request{presented: "query", clientIP: fmt.Sprintf("2001:db8::%x", i+1)}
+		h.observeRefused(r, q, placeHandshake, auth.ReasonOrigin, auth.Refuse(auth.ReasonOrigin, "no"))
 	}
 	if got := logs.Len(); got < logsPerSecond || got > n/4 { // on a machine that is slow, some seconds' worth
 		t.Errorf("%d lines of %d refusals", got, n)

@@ -39,8 +39,9 @@ func (a *App) servers() *caddyhttp.App {
 	return servers
 }
 
-// recheckLate judges a socket that has become somebody's after a reload,
-// under the configuration of before it: recheck may not have seen it.
+// recheckLate judges a socket that has become somebody's after a reload, or
+// whose handshake was still under way, under the configuration of before it:
+// recheck may not have seen it.
 func (s *socket) recheckLate() {
 	own, current := s.handler.app, announced.app.Load()
 	switch {

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
@@ -32,5 +34,31 @@ func TestRecheckLeavesHandshakes(t *testing.T) {
 	s.recheckBy(newer)
 	if !s.isOver() {
 		t.Error("a socket without a guard lives on")
+	}
+}
+
+// TestRefusedBesideHandlers: a socket that waits for its login, and has to make
+// room for another, may be refused while the handlers behind run, which set
+// variables of the request: a map that is read meanwhile ends the process.
+func TestRefusedBesideHandlers(t *testing.T) {
+	t.Parallel()
+	server := new(caddyhttp.Server)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, server)
+	h := &Handler{logger: zap.NewNop(), state: new(handlerState)}
+	q, err := newRequest(r, kindUpgrade)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := h.newSocket(r, q)
+	handled := make(chan bool)
+	go func() {
+		defer close(handled)
+		caddyhttp.SetVar(r.Context(), "behind", "set")
+	}()
+	s.refuse(auth.Refuse(reasonPendingFull, "newer sockets are waiting"), nil)
+	<-handled
+	if !s.isOver() {
+		t.Error("the socket goes on")
 	}
 }

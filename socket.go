@@ -48,7 +48,6 @@ type socket struct {
 	session   session.Session
 	request   *request
 	handshake *http.Request
-	clientIP  string
 	speaker   dialect.Speaker // nil without a dialect
 	polledBy  polledKey
 	random    float64 // its place within the jitter
@@ -91,7 +90,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 	defer liftReadTimeout(r)()
 	defer h.retain()()
 	if q.identity == nil {
-		s.waiting = h.state.pending.Add(clientNetwork(s.clientIP), h.pendingMax, h.pendingPerAddress, func() {
+		s.waiting = h.state.pending.Add(clientNetwork(s.request.clientIP), h.pendingMax, h.pendingPerAddress, func() {
 			s.refuse(auth.Refuse(reasonPendingFull, "newer sockets are waiting"), nil)
 		})
 		defer s.waiting()
@@ -151,7 +150,7 @@ func (h *Handler) retain() (release func()) {
 func (h *Handler) newSocket(r *http.Request, q *request) *socket {
 	now := time.Now()
 	s := &socket{
-		handler: h, request: q, handshake: r, clientIP: clientIP(r),
+		handler: h, request: q, handshake: r,
 		session:  session.Session{ID: q.session, Site: h.site(r), Opened: now},
 		random:   rand.Float64(), //nolint:gosec // spreads load, guards nothing
 		identity: q.identity, since: now, polledBy: h.polledBy(r),
