@@ -37,7 +37,7 @@ func TestAttackFurtherToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.broken(t, closeTooBig)
-		c.vanish()
 		p.ends(t, closeGoingAway)
+		c.vanish()
 	})
 }
