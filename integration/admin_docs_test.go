@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,14 @@ type docsRig struct {
 	replace *strings.Replacer
 }
 
+// startDocsRig starts the site and the application behind it.
+func startDocsRig(t *testing.T) *docsRig {
+	t.Helper()
+	d := &docsRig{site: &site{issuer: newIssuer(t)}, app: startPeerApp(t, nil)}
+	d.caddyProc = startCaddy(t, docsSite, withEnv("JWKS", d.issuer.jwksURL()), withEnv("APP", d.app.addr()))
+	return d
+}
+
 // client opens a socket of a subject's, seen from an address of the page's.
 func (d *docsRig) client(t *testing.T, addr, subject string) *peer {
 	t.Helper()
@@ -88,8 +97,7 @@ func TestAdminDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &docsRig{site: &site{issuer: newIssuer(t)}, app: startPeerApp(t, nil)}
-	d.caddyProc = startCaddy(t, docsSite, withEnv("JWKS", d.issuer.jwksURL()), withEnv("APP", d.app.addr()))
+	d := startDocsRig(t)
 	alice := d.client(t, d.site.site, "alice")
 	bob := d.client(t, d.site.site, "bob")
 	d.client(t, d.site2, "carol")
@@ -139,12 +147,18 @@ func (d *docsRig) prepare(t *testing.T, command string) {
 	case strings.Contains(command, "lost her phone"):
 		d.client(t, d.site.site, "alice")
 	case strings.HasSuffix(command, "/lockouts"):
-		bad := bearer("/", sign(jwt{claims: d.issuer.claims(), key: strangerKey()}))
-		bad.header.Set("X-Forwarded-For", "192.0.2.66")
-		bad.header.Set("X-Forwarded-Proto", "https")
-		for range 3 {
-			refused(t, d.site.site, bad, http.StatusUnauthorized)
-		}
+		d.lockOut(t)
+	}
+}
+
+// lockOut has an address of the page's locked out.
+func (d *docsRig) lockOut(t *testing.T) {
+	t.Helper()
+	bad := bearer("/", sign(jwt{claims: d.issuer.claims(), key: strangerKey()}))
+	bad.header.Set("X-Forwarded-For", "192.0.2.66")
+	bad.header.Set("X-Forwarded-Proto", "https")
+	for range 3 {
+		refused(t, d.site.site, bad, http.StatusUnauthorized)
 	}
 }
 
@@ -152,9 +166,13 @@ func (d *docsRig) prepare(t *testing.T, command string) {
 func (d *docsRig) run(t *testing.T, words []string) string {
 	t.Helper()
 	if words[0] == "caddy" {
-		out, ok := runCaddy(t, "", append(words[1:], "--address", d.adminAddr)...)
+		args := words[1:]
+		if !slices.Contains(args, "--config") {
+			args = append(args, "--address", d.adminAddr)
+		}
+		out, ok := runCaddy(t, "", args...)
 		if !ok {
-			t.Errorf("%q fails", words)
+			t.Errorf("%q fails: %s", words, out)
 		}
 		return out
 	}

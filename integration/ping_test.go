@@ -25,7 +25,8 @@ func TestPingFindsTheDead(t *testing.T) {
 		}
 		lag.inTime(t, "end at the application", start.Add(1900*time.Millisecond), end.at, 6*time.Second)
 		s.noSocketLeft(t) // long before the time for a login is over
-		eventually(t, patience, func() string { // the log comes through a pipe
+		// The log comes through a pipe.
+		eventually(t, patience, func() string {
 			if ends := s.logs.entries("socket ended"); len(ends) != 1 || ends[0]["cause"] != "client_silent" {
 				return fmt.Sprintf("in the log: %v", ends)
 			}
