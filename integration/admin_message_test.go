@@ -94,7 +94,7 @@ func TestAdminMessageCompressed(t *testing.T) {
 		}
 		p.hears(t, long)
 	}
-	if got := s.session(t, p.header.Get("X-Session")); got.MessagesIn != 3 || got.MessagesOut != 3 || got.BytesOut > 2000 {
+	if got := s.counted(t, p.header.Get("X-Session"), 3); got.MessagesIn != 3 || got.MessagesOut != 3 || got.BytesOut > 2000 {
 		t.Errorf("the session is %+v", got)
 	}
 }

@@ -66,7 +66,7 @@ func TestEventsReachModules(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "events")
 	s := startSite(t, recording(t, file, "", "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}"))
-	first := s.issuer.expiring(time.Now().Add(2 * time.Second).Truncate(time.Second))
+	first := s.issuer.expiring(soon(2 * time.Second))
 	second, third := s.issuer.expiring(time.Now().Add(time.Hour)), s.issuer.token(map[string]any{"sub": "bob"})
 	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
 	s.waitLog(t, `"socket suspended"`)

@@ -209,7 +209,7 @@ http://{$SITE} {
 			closeOf(t, conn)
 		}},
 		{"/gone", "client_gone", i.token(), func(conn *websocket.Conn) { _ = conn.Close() }},
-		{"/expired", "expired", i.expiring(time.Now().Add(2 * time.Second)), func(conn *websocket.Conn) {
+		{"/expired", "expired", i.expiring(soon(2 * time.Second)), func(conn *websocket.Conn) {
 			if got := closeOf(t, conn); got.Code != 3000 || got.Text != "token expired" {
 				t.Errorf("closed with %d %q", got.Code, got.Text)
 			}

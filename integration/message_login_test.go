@@ -257,7 +257,7 @@ func TestFirstMessageEnds(t *testing.T) {
 	forEachVersion(t, allVersions, firstMessage("from header"), func(t *testing.T, s *site, version string) {
 		before := s.footprint(t, version)
 		lag := measureLag(t)
-		exp := time.Now().Add(3 * time.Second).Truncate(time.Second)
+		exp := soon(2 * time.Second)
 		c := s.open(t, version, "/echo", noHeader)
 		c.says(t, login(s.issuer.expiring(exp)))
 		c.accepted(t, exp)

@@ -106,7 +106,6 @@ func TestNestedMessageRules(t *testing.T) {
 	t.Parallel()
 	forEachNested(t, func(t *testing.T, s *peerSite, version string) {
 		i := s.issuer
-		exp := soon(2 * time.Second)
 		admin := func(exp time.Time) string {
 			return login(i.token(map[string]any{"role": "admin", "exp": exp.Unix()}))
 		}
@@ -125,6 +124,7 @@ func TestNestedMessageRules(t *testing.T) {
 			}
 		}
 
+		exp := soon(2 * time.Second)
 		c := s.open(t, version, "/admin/2", noHeader)
 		c.says(t, admin(exp), "hello")
 		c.accepted(t, exp)

@@ -16,7 +16,7 @@ func TestEventsOfALife(t *testing.T) {
 	s := startSite(t, siteOptions{
 		directives: "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}", globals: "debug\n\tgrace_period 5s",
 	})
-	exp := time.Now().Add(2 * time.Second).Truncate(time.Second)
+	exp := soon(2 * time.Second)
 	first, second := s.issuer.expiring(exp), s.issuer.expiring(time.Now().Add(time.Hour))
 	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
 	s.waitLog(t, `"websocket_auth_suspended"`)

@@ -180,7 +180,7 @@ func TestMetricsOfALife(t *testing.T) {
 	})
 
 	// Pending, open, suspended, open again, and cut.
-	exp := time.Now().Add(2 * time.Second).Truncate(time.Second)
+	exp := soon(2 * time.Second)
 	c = s.open(t, h1, "/renewing", nil)
 	c.says(t, login(s.issuer.expiring(exp)))
 	c.accepted(t, exp)

@@ -188,7 +188,7 @@ func TestStreamsNegotiateCompression(t *testing.T) {
 func TestStreamsEndAtABorder(t *testing.T) {
 	t.Parallel()
 	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
-		exp := time.Now().Add(3 * time.Second).Truncate(time.Second)
+		exp := soon(2 * time.Second)
 		lag := measureLag(t)
 		c := s.open(t, version, "/flood", s.bearer(exp))
 		go func() {
@@ -218,7 +218,7 @@ func TestIdleStreamLives(t *testing.T) {
 	t.Parallel()
 	o := siteOptions{timeouts: "read_body_idle 1s\nwrite_idle 1s"}
 	forEachVersion(t, allVersions, o, func(t *testing.T, s *site, version string) {
-		exp := time.Now().Add(6 * time.Second).Truncate(time.Second)
+		exp := soon(4 * time.Second)
 		lag := measureLag(t)
 		c := s.open(t, version, "/echo", s.bearer(exp))
 		c.echoes(t)
