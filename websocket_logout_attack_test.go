@@ -20,7 +20,7 @@ import (
 )
 
 // TestAttackLogoutRequest: everything that is not a POST of a form with exactly
-// one token. (section 2.5, security.md L1)
+// one token. (section 2.5)
 func TestAttackLogoutRequest(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)
@@ -120,7 +120,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 }
 
 // TestAttackLogoutBody: 10 MiB are refused without being read, whether they are
-// announced or not. (security.md L1)
+// announced or not.
 func TestAttackLogoutBody(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)
@@ -213,7 +213,7 @@ func TestAttackLogoutSlowBody(t *testing.T) {
 
 // TestAttackLogoutTokens: each token that must not count gets the same kind of
 // answer, out of a closed set, with nothing of the token in it. The checks
-// themselves are tested in package auth. (section 2.6, security.md L2, L5)
+// themselves are tested in package auth. (section 2.6)
 func TestAttackLogoutTokens(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)
@@ -265,7 +265,7 @@ func TestAttackLogoutTokens(t *testing.T) {
 }
 
 // TestAttackLogoutTokenReplayed: a token counts once, also for the handler of
-// the next configuration. (security.md L3)
+// the next configuration.
 func TestAttackLogoutTokenReplayed(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)
@@ -286,7 +286,7 @@ func TestAttackLogoutTokenReplayed(t *testing.T) {
 
 // TestAttackLogoutReplayedAtAnotherNode: nodes do not tell each other which
 // tokens were used. One that is replayed at another node, or comes late, ends
-// nothing that was opened since: who has logged in again stays. (security.md L3)
+// nothing that was opened since: who has logged in again stays.
 func TestAttackLogoutReplayedAtAnotherNode(t *testing.T) {
 	t.Parallel()
 	here := newLogoutRig(t)

@@ -10,7 +10,7 @@ import (
 )
 
 // TestAttackLogoutFlood: forged tokens cost a bounded number of signature
-// checks, and one client's do not keep the provider out. (security.md L7)
+// checks, and one client's do not keep the provider out.
 func TestAttackLogoutFlood(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)

@@ -21,7 +21,7 @@ import (
 )
 
 // TestLogoutRevokes what the token names, of its issuer, and nothing else.
-// (section 2.7, security.md L4)
+// (section 2.7)
 func TestLogoutRevokes(t *testing.T) {
 	t.Parallel()
 	g := newLogoutRig(t)

@@ -116,7 +116,7 @@ func TestClaimText(t *testing.T) {
 	}
 }
 
-// TestHeaderSafe: what a claim holds cannot end a header. (security.md A18)
+// TestHeaderSafe: what a claim holds cannot end a header.
 func TestHeaderSafe(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

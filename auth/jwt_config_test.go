@@ -51,7 +51,7 @@ func TestJWTConfigErrors(t *testing.T) {
 }
 
 // TestJWTIssuersKeys: a token of one issuer that is signed with the other's
-// key is refused, also with the other's kid. (security.md B12)
+// key is refused, also with the other's kid.
 func TestJWTIssuersKeys(t *testing.T) {
 	t.Parallel()
 	a, b := "https://a.example.com", "https://b.example.com"

@@ -114,7 +114,6 @@ func TestJWTScopes(t *testing.T) {
 }
 
 // TestJWTClaims has the claims that are refused and those that are not.
-// (security.md B9-B14, B20, B23)
 func TestJWTClaims(t *testing.T) {
 	t.Parallel()
 	raw := func(text string) any { return json.RawMessage(text) }
@@ -192,7 +191,7 @@ func TestJWTClaims(t *testing.T) {
 }
 
 // TestJWTPayloadText has payloads that are JSON to somebody, but not one
-// clean object. (security.md B8, B9, B20, B23)
+// clean object.
 func TestJWTPayloadText(t *testing.T) {
 	t.Parallel()
 	good := goodClaims(t, nil)
@@ -229,7 +228,7 @@ func TestJWTPayloadText(t *testing.T) {
 	wantReason(t, newJWT(t, nil), rs256(t, " \n"+good+"\t"), "")
 }
 
-// TestJWTType tells access tokens from other kinds. (security.md B14)
+// TestJWTType tells access tokens from other kinds.
 func TestJWTType(t *testing.T) {
 	t.Parallel()
 	full := goodClaims(t, map[string]any{"client_id": "app"})
@@ -277,7 +276,7 @@ func TestJWTType(t *testing.T) {
 	wantReason(t, v, rs256(t, goodClaims(t, map[string]any{"at_hash": "x", "nonce": "y"})), "")
 }
 
-// TestJWTTimes has the leeway and the longest lifetime. (security.md B11)
+// TestJWTTimes has the leeway and the longest lifetime.
 func TestJWTTimes(t *testing.T) {
 	t.Parallel()
 	now := testNow.Unix()

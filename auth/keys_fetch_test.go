@@ -43,7 +43,6 @@ func fetchFrom(t *testing.T, cfg RemoteConfig) (fetchedKeys, error) {
 }
 
 // TestAttackJWKSAnswers: what a broken or hostile provider can answer.
-// (security.md C2, C4)
 func TestAttackJWKSAnswers(t *testing.T) {
 	t.Parallel()
 	const marker = "remote-body-marker"
@@ -191,7 +190,7 @@ func TestFetchTrustsItsCA(t *testing.T) {
 	}
 }
 
-// TestDiscovery uses a document only if it is the issuer's own. (C1)
+// TestDiscovery uses a document only if it is the issuer's own.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	var document atomic.Value

@@ -9,7 +9,6 @@ import (
 )
 
 // TestRemoteDownAtTheStart: nobody waits long, and the set recovers by itself.
-// (C8)
 func TestRemoteDownAtTheStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +44,6 @@ func TestRemoteDownAtTheStart(t *testing.T) {
 }
 
 // TestRemoteBadAnswers: whatever comes, the last good keys stay, for a day.
-// (C4, C5)
 func TestRemoteBadAnswers(t *testing.T) {
 	t.Parallel()
 	good := keySetOf("a")

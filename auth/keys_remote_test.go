@@ -106,7 +106,7 @@ func find(t *testing.T, r *RemoteKeys, kid string) Reason {
 }
 
 // TestRemoteFetchesInTheBackground: nothing waits at the start, a request
-// that comes first fetches at once, and cache headers are clamped. (C7)
+// that comes first fetches at once, and cache headers are clamped.
 func TestRemoteFetchesInTheBackground(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]time.Duration{
@@ -145,7 +145,7 @@ func TestRemoteFetchesInTheBackground(t *testing.T) {
 }
 
 // TestRemoteRotation: the first token with a new key succeeds, and one with a
-// withdrawn key stops. (C7)
+// withdrawn key stops.
 func TestRemoteRotation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestRemoteRotation(t *testing.T) {
 }
 
 // TestAttackKidFlood: random key ids cause one fetch per cool-down, and good
-// tokens do not notice. (C6)
+// tokens do not notice.
 func TestAttackKidFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TestKeyRules has keys that must not be used. (security.md B15, C10, C11)
+// TestKeyRules has keys that must not be used.
 func TestKeyRules(t *testing.T) {
 	t.Parallel()
 	rsaPub, ecPub, edPub := &rsaKey().PublicKey, &p256Key().PublicKey, edKey().Public()
@@ -84,7 +84,7 @@ func TestKeyRules(t *testing.T) {
 }
 
 // TestKeySetOddEntries: one odd key does not spoil the set, a private half is
-// seen and not used. (security.md C3, C10, F13)
+// seen and not used.
 func TestKeySetOddEntries(t *testing.T) {
 	t.Parallel()
 	private := jwkOf(&rsaKey().PublicKey, "r1", map[string]any{

@@ -100,7 +100,7 @@ func TestLogout(t *testing.T) {
 }
 
 // TestLogoutChecks turns each check of the specification wrong, and looks at
-// the values beside it. (section 2.6, security.md L2)
+// the values beside it. (section 2.6)
 func TestLogoutChecks(t *testing.T) {
 	t.Parallel()
 	now := testNow.Unix()
