@@ -218,6 +218,11 @@ func (c *conversation) verify(credential string) (*auth.Identity, error) {
 		return nil, auth.Refuse(auth.ReasonMalformed, "the credential is too long")
 	}
 	h := c.s.handler
+	if c.s.current() == nil { // the store may have gone since the handshake
+		if err := h.app.ready(); err != nil {
+			return nil, &auth.OutageError{Err: err}
+		}
+	}
 	// Verifiers bound themselves in time, and the context ends with the socket.
 	id, err := h.vouched(c.s.handshake.Context(), credential, c.s.request.clientIP, h.every == nil)
 	if reasonOf(err) == reasonLockout {
