@@ -16,9 +16,6 @@ import (
 type conversation struct {
 	s     *socket
 	early bool // the application is connected before login
-	// further: credentials may come at any time that the application would
-	// believe.
-	further bool
 	// passages is the list of the last verdict on the client's, to be used
 	// again.
 	passages []proxy.Passage
@@ -41,6 +38,9 @@ func (c followedConversation) Client(m proxy.Message) proxy.Verdict { return c.c
 
 // App implements proxy.Reader.
 func (c followedConversation) App(m proxy.Message) proxy.Verdict { return c.conversation.App(m) }
+
+// Foreign implements proxy.Reader.
+func (c followedConversation) Foreign(m proxy.Message) bool { return c.conversation.Foreign(m) }
 
 // Follow implements proxy.Follower. A panic ends the socket: this may be called
 // on a goroutine on which it would end the process.
@@ -81,10 +81,10 @@ func (s *socket) reading() *proxy.Reading {
 		return nil
 	}
 	c := &conversation{s: s, early: pending && h.first.early}
-	c.further = h.dialect.Traits().Further && (pending || h.renew != nil)
 	r := &proxy.Reading{
 		Reader: c, Pending: pending, Strict: h.every != nil,
-		Limit: defaultMaxMessage, HoldMessages: pendingMessages, HoldBytes: pendingBytes,
+		Limit: defaultMaxMessage, OpenLimit: openMaxMessage,
+		HoldMessages: pendingMessages, HoldBytes: pendingBytes,
 	}
 	if follower, ok := s.speaker.(dialect.Follower); ok {
 		r.Reader = followedConversation{c, follower}
@@ -95,9 +95,6 @@ func (s *socket) reading() *proxy.Reading {
 	if h.first != nil {
 		r.Limit = h.first.maxSize
 	}
-	if c.further {
-		r.OpenLimit, r.StrictText = furtherMaxMessage, true
-	}
 	if h.renew != nil {
 		r.HoldMessages, r.HoldBytes = h.renew.holdMessages, h.renew.holdSize
 	}
@@ -105,12 +102,12 @@ func (s *socket) reading() *proxy.Reading {
 }
 
 const (
-	// defaultMaxMessage is how long a message may be that is looked into,
-	// where no login by message says.
+	// defaultMaxMessage is how long a message may be that is looked into before
+	// somebody has logged in, where no login by message says.
 	defaultMaxMessage = 16 << 10
-	// furtherMaxMessage is how long a text message may be where all are read
-	// for further credentials.
-	furtherMaxMessage = 1 << 20
+	// openMaxMessage is the same for afterwards, where no more is allowed
+	// before.
+	openMaxMessage = 1 << 20
 	// pendingMessages and pendingBytes are how much of what may come before
 	// login is kept for the application.
 	pendingMessages = 64
@@ -291,7 +288,7 @@ func (s *socket) tell(reason auth.Reason, err error, context any) {
 // is to be found in messages.
 func (c *conversation) maybeStopReading() {
 	h := c.s.handler
-	if h.renew == nil && h.every == nil && !c.further && c.s.gate.State() == proxy.StateOpen && c.s.speaker.Idle() {
+	if h.renew == nil && h.every == nil && c.s.gate.State() == proxy.StateOpen && c.s.speaker.Idle() {
 		c.s.gate.StopReading()
 	}
 }
@@ -320,6 +317,13 @@ func (c *conversation) app(m proxy.Message) (v proxy.Verdict) {
 		}
 	}
 	return v
+}
+
+// Foreign implements proxy.Reader. A panic ends the socket, and what it returns
+// then is the zero value: nothing passes unread.
+func (c *conversation) Foreign(begin proxy.Message) bool {
+	defer c.endOnPanic()
+	return c.s.speaker.Foreign(begin)
 }
 
 // Broken implements proxy.Reader.

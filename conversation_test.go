@@ -19,6 +19,7 @@ func (brokenSpeaker) Client(dialect.State, proxy.Message) ([]dialect.Part, error
 func (brokenSpeaker) App(dialect.State, proxy.Message) ([]dialect.Part, error)    { panic("app") }
 func (brokenSpeaker) Say(dialect.Event, dialect.Facts) dialect.Words              { panic("say") }
 func (brokenSpeaker) Idle() bool                                                  { panic("idle") }
+func (brokenSpeaker) Foreign(proxy.Message) bool                                  { panic("foreign") }
 func (brokenSpeaker) Follow([]byte)                                               { panic("follow") }
 
 func (brokenSpeaker) AtBorder() bool                         { panic("border") }
@@ -33,6 +34,11 @@ func TestPanicInDialect(t *testing.T) {
 		"client": func(c skippedConversation) {
 			if v := c.Client(proxy.Text("x")); v.Whole || len(v.Instead) > 0 {
 				t.Errorf("a message passes: %+v", v)
+			}
+		},
+		"foreign": func(c skippedConversation) {
+			if c.Foreign(proxy.Text("x")) {
+				t.Error("a message passes unread")
 			}
 		},
 		"app": func(c skippedConversation) {

@@ -125,6 +125,12 @@ func (h *Handler) checkTraits(t dialect.Traits) error {
 	case h.first != nil && t.ServerFirst && !h.first.early:
 		return errors.New("waits for the application to speak first: add early to from first_message, " +
 			"so that it is connected before login")
+	case t.Once && h.first == nil:
+		return errors.New("is for from first_message: without it nobody looks at the message that its applications " +
+			"take for a token; add from first_message, or remove the dialect")
+	case t.Once && len(h.sources) > 0:
+		return errors.New("does not go beside a source of the request: whoever logs in by that could still send a first " +
+			"message, which its applications take for a token; remove the other from, or use dialect json")
 	case h.renew != nil && !t.Renew && h.renew.path == "":
 		return errors.New("has no message that renews a credential: add path <path> to on_expiry renew, " +
 			"to which clients POST it, or use on_expiry close")

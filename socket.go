@@ -130,7 +130,7 @@ type retainer interface{ Retain() (release func()) }
 
 // retain keeps what a socket needs that may present another credential.
 func (h *Handler) retain() (release func()) {
-	if h.renew == nil && h.every == nil && h.first == nil {
+	if h.renew == nil && h.dialect == nil {
 		return func() {}
 	}
 	var releases []func()

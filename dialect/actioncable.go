@@ -95,7 +95,6 @@ func (d *actionCable) Traits() Traits {
 	return Traits{
 		Login:        d.login,
 		Renew:        d.reads,
-		Further:      d.reads,
 		ServerFirst:  true,
 		Subprotocols: []string{cableProtocol, cableProtocolExt},
 	}
@@ -111,8 +110,11 @@ type cableSpeaker struct {
 	extended bool // AnyCable's extension is spoken
 }
 
-// Idle is false where a credential has to be taken out.
-func (s *cableSpeaker) Idle() bool { return !s.reads || !s.strip }
+// Idle is false where a command may carry a credential.
+func (s *cableSpeaker) Idle() bool { return !s.reads }
+
+// Foreign implements Speaker.
+func (s *cableSpeaker) Foreign(begin proxy.Message) bool { return !s.reads || foreignJSON(begin) }
 
 // subscription is the Context of a subscribe command: its identifier as JSON.
 type subscription string
@@ -124,25 +126,26 @@ const (
 )
 
 func (s *cableSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
-	if m.Binary || st == Open && !(s.reads && mayHold(m.Data, "subscribe", "message")) {
+	if !s.reads && m.Binary || st == Open && !(s.reads && mayHold(m, "subscribe", "message")) {
 		return asWhole, nil
 	}
-	found, err := s.outer.find(m.Data)
+	found, err := s.outer.findIn(m)
 	command := found[cableCommand]
-	switch {
-	case errors.Is(err, errNotJSON):
-		return asWhole, nil
-	case err != nil:
-		if s.reads && (command.couldBe(m.Data, "subscribe") || command.couldBe(m.Data, "message")) {
-			return nil, err
+	if err != nil {
+		if !s.reads {
+			return asWhole, nil
 		}
-		return asWhole, nil
-	case command.equals(m.Data, "pong"):
-		return clientLife(st, texts(cablePong), nil), nil
-	case s.reads && command.equals(m.Data, "subscribe"):
+		return unread(err, command.couldBe(m.Data, "subscribe") || command.couldBe(m.Data, "message"))
+	}
+	carries := s.reads && (command.equals(m.Data, "subscribe") ||
+		!s.repeated && command.equals(m.Data, "message") && st != Pending)
+	switch {
+	case carries && m.Binary:
+		return nil, ErrProtocol
+	case carries:
 		return s.carrier(m, found, st == Pending)
-	case s.reads && !s.repeated && command.equals(m.Data, "message") && st != Pending:
-		return s.carrier(m, found, false)
+	case command.equals(m.Data, "pong") && !m.Binary:
+		return clientLife(st, texts(cablePong), nil), nil
 	}
 	return asWhole, nil
 }
@@ -177,12 +180,15 @@ func (s *cableSpeaker) read(command []byte, found []span) (carried, error) {
 		at     span
 		places *placed
 	}{{found[cableIdentifier], s.identifier}, {found[cableData], s.data}} {
-		text, is := inner.at.text(command)
-		if !is || len(inner.places.places) == 0 {
+		if len(inner.places.places) == 0 || !inner.at.is() || string(inner.at.raw(command)) == "null" {
 			continue
 		}
+		text, is := inner.at.text(command)
+		if !is { // some take the object itself
+			return carried{}, ErrProtocol
+		}
 		spans, err := inner.places.find([]byte(text))
-		if errors.Is(err, errNotJSON) {
+		if errors.Is(err, errForeign) {
 			continue
 		}
 		if err != nil {

@@ -30,9 +30,10 @@ type Traits struct {
 	Every bool
 	// Renew: a message can renew the credential of an open socket.
 	Renew bool
-	// Further: further credentials may come at any time, to the application
-	// that knows them, so that none may reach it that nobody has verified.
-	Further bool
+	// Once: only the first message can carry a credential, and a later one
+	// could not be told from data. Where a request has logged in, the
+	// application would still take the first message for one.
+	Once bool
 	// ServerFirst: clients wait for the application's first message, so that
 	// a login by message needs the application to be dialled early.
 	ServerFirst bool
@@ -74,19 +75,28 @@ const (
 // given is valid only during the call. What they return must stay as it is until
 // the next call of the same method, and a Part's Context for as long as the
 // socket lives.
+//
+// What the application could take for a credential is a Login in every state,
+// whatever has logged the socket in: the application never sees one that nobody
+// has verified.
 type Speaker interface {
 	// Client takes a message of the client's apart. Together the parts are the
-	// whole message, in its order. An error means that it can be read in two
-	// ways, or breaks the protocol where a credential is looked for: it ends
-	// the socket. A message that is simply something else is Data.
+	// whole message, in its order. An error ends the socket: the message can be
+	// read in two ways, or could be one of the protocol's that carries a
+	// credential and cannot be read plainly. What begins as no message of the
+	// protocol does is Data.
 	Client(s State, m proxy.Message) ([]Part, error)
+	// Foreign tells whether a message that begins so, and is too long to be
+	// read, is none of the protocol's. It is not asked of a [Skipper].
+	Foreign(begin proxy.Message) bool
 	// App takes a message of the application's apart. It is asked only while
 	// the state is Pending (with Opening.Early) or Suspended.
 	App(s State, m proxy.Message) ([]Part, error)
 	// Say returns what the gate tells the client when e happens.
 	Say(e Event, f Facts) Words
 	// Idle tells whether no message has to be read any more while the socket
-	// is open, unless renewals are wanted.
+	// is open: none of the client's can carry a credential, whatever has logged
+	// it in, and nothing is to be learned for what is said at the end.
 	Idle() bool
 }
 

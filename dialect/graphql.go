@@ -1,8 +1,6 @@
 package dialect
 
 import (
-	"errors"
-
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
 
@@ -47,8 +45,9 @@ const (
 
 // NewGraphQL returns the dialect that c describes. A credential comes with
 // connection_init, which goes on to the application. Neither protocol can renew
-// one: a second connection_init ends the socket (4429), so that after login
-// everything is the application's. What ends a credential closes with a code on
+// one: a second connection_init ends the socket (4429) where the application
+// keeps to the protocol. Its credential is verified all the same, since not all
+// do. What ends a credential closes with a code on
 // which the client connects anew and asks for a fresh one.
 func NewGraphQL(c GraphQLConfig) (Dialect, error) {
 	pass, err := checkPass(c.Pass, passStrip, passForward, passStrip)
@@ -88,23 +87,30 @@ func (d *graphQL) Traits() Traits {
 // Start implements Dialect.
 func (d *graphQL) Start(Opening) Speaker { return d }
 
-// Idle implements Speaker.
-func (d *graphQL) Idle() bool { return true }
+// Idle implements Speaker. Applications take connection_init at any time, if
+// only some do.
+func (d *graphQL) Idle() bool { return false }
+
+// Foreign implements Speaker.
+func (d *graphQL) Foreign(begin proxy.Message) bool { return foreignJSON(begin) }
+
+// graphQLInit is the type of the message that carries the credential.
+const graphQLInit = "connection_init"
 
 // Client implements Speaker.
 func (d *graphQL) Client(st State, m proxy.Message) ([]Part, error) {
-	if st == Open || m.Binary {
+	if st == Open && !mayHold(m, graphQLInit) {
 		return asWhole, nil
 	}
-	found, err := d.in.find(m.Data)
-	switch kind := found[graphQLType]; {
-	case errors.Is(err, ErrAmbiguous) && st == Pending && kind.couldBe(m.Data, "connection_init"):
-		return nil, err
-	case err != nil:
-		return asWhole, nil
-	case st == Pending && kind.equals(m.Data, "connection_init"):
-		return d.login(m, found)
-	case d.legacy:
+	found, err := d.in.findIn(m)
+	kind := found[graphQLType]
+	if err != nil {
+		return unread(err, kind.couldBe(m.Data, graphQLInit))
+	}
+	switch {
+	case kind.equals(m.Data, graphQLInit):
+		return d.login(st, m, found)
+	case m.Binary || d.legacy || st == Open:
 		return asWhole, nil
 	case kind.equals(m.Data, "ping"):
 		return []Part{{Kind: KeepAlive, Whole: true, ToClient: pong(m.Data, found)}}, nil
@@ -139,11 +145,17 @@ func (d *graphQL) App(st State, m proxy.Message) ([]Part, error) {
 	return asWhole, nil
 }
 
-// login reads connection_init.
-func (d *graphQL) login(m proxy.Message, found []span) ([]Part, error) {
+// login reads connection_init. In a socket that somebody has logged in one
+// without a credential is the application's business.
+func (d *graphQL) login(st State, m proxy.Message, found []span) ([]Part, error) {
 	credential, err := d.in.credential(m.Data, found)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case st != Pending && !credential.there:
+		return asWhole, nil
+	case m.Binary:
+		return nil, ErrProtocol
 	}
 	p := Part{Kind: Login, Credential: credential.text, Whole: true}
 	if d.strip && credential.there {

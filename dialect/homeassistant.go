@@ -1,7 +1,6 @@
 package dialect
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 
@@ -68,26 +67,27 @@ func (d *homeAssistant) Traits() Traits {
 
 func (d *homeAssistant) Start(Opening) Speaker { return d }
 
-// Idle is false where a credential must not reach the application.
-func (d *homeAssistant) Idle() bool { return d.pass == passForward }
+// Idle is false: a message may carry a credential at any time.
+func (d *homeAssistant) Idle() bool { return false }
+
+// Foreign implements Speaker.
+func (d *homeAssistant) Foreign(begin proxy.Message) bool { return foreignJSON(begin) }
 
 func (d *homeAssistant) Client(st State, m proxy.Message) ([]Part, error) {
-	if m.Binary || st == Open && !mayHold(m.Data, "auth") {
+	if st == Open && !mayHold(m, "auth") {
 		return asWhole, nil
 	}
-	found, err := d.auth.find(m.Data)
+	found, err := d.auth.findIn(m)
 	kind := found[homeAssistantType]
+	if err != nil {
+		return unread(err, kind.couldBe(m.Data, "auth"))
+	}
 	switch {
-	case errors.Is(err, errNotJSON):
-		return asWhole, nil
-	case err != nil:
-		if kind.couldBe(m.Data, "auth") {
-			return nil, err
-		}
-		return asWhole, nil
+	case kind.equals(m.Data, "auth") && m.Binary:
+		return nil, ErrProtocol
 	case kind.equals(m.Data, "auth"):
 		return d.login(st, m, found)
-	case kind.equals(m.Data, "ping") && st == Suspended:
+	case kind.equals(m.Data, "ping") && st == Suspended && !m.Binary:
 		// The application wants the ids of what it sees to rise, and what is
 		// held has lower ones: it is not asked.
 		if pong, ok := homeAssistantPong(m.Data, found); ok {

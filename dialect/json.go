@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
@@ -44,15 +45,16 @@ type jsonSpeaker struct {
 	every bool
 }
 
-// Client implements Speaker.
+// Client implements Speaker. A binary message carries no credential of its own:
+// one that could to somebody is refused.
 func (s *jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	switch {
 	case m.Binary && s.every:
 		return []Part{{Kind: Login, Whole: true}}, nil
-	case m.Binary, !s.every && st != Pending && !s.d.mayRenew(m.Data):
+	case !s.every && st != Pending && !s.d.mayCarry(m):
 		return asWhole, nil
 	case s.d.separator == "":
-		p, err := s.record(st, m.Data)
+		p, err := s.record(st, m)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +62,7 @@ func (s *jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 		return s.one[:], nil
 	}
 	return s.d.records(m, func(record []byte) (Part, error) {
-		p, err := s.record(st, record)
+		p, err := s.record(st, proxy.Message{Binary: m.Binary, Data: record})
 		if p.Kind == Login {
 			st = Open // as far as the records behind it matter
 		}
@@ -83,8 +85,17 @@ func (s *jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
 	})
 }
 
-// Idle implements Speaker.
-func (s *jsonSpeaker) Idle() bool { return !s.every }
+// Idle implements Speaker. Any message may carry a credential.
+func (s *jsonSpeaker) Idle() bool { return false }
+
+// Foreign implements Speaker.
+func (s *jsonSpeaker) Foreign(begin proxy.Message) bool {
+	body, _, _, ok := s.d.body(begin.Data)
+	if !ok {
+		return len(trimJSONSpace(body)) > 0 && !s.d.couldBegin(body)
+	}
+	return foreignJSON(proxy.Message{Binary: begin.Binary, Data: body})
+}
 
 // Say implements Speaker.
 func (s *jsonSpeaker) Say(e Event, f Facts) Words {
@@ -162,14 +173,21 @@ func (d *jsonDialect) body(record []byte) (body, head, tail []byte, ok bool) {
 	return body[len(d.prefix):], record[:len(d.prefix)], tail, true
 }
 
-// mayRenew tells, at almost no cost, whether a message can carry a renewal.
-func (d *jsonDialect) mayRenew(data []byte) bool {
+// couldBegin tells whether an application that is not strict may find the
+// prefix at the beginning of a body that does not have it there.
+func (d *jsonDialect) couldBegin(body []byte) bool {
+	prefix := strings.TrimSpace(d.prefix)
+	return prefix != "" && bytes.HasPrefix(trimJSONSpace(body), []byte(prefix))
+}
+
+// mayCarry tells, at almost no cost, whether a message can carry a credential.
+func (d *jsonDialect) mayCarry(m proxy.Message) bool {
 	for _, r := range d.rules {
-		if r.possible(data) {
+		if r.possible(m.Data) {
 			return true
 		}
 	}
-	return bytes.Contains(data, []byte(`\u`))
+	return writesOtherwise(m)
 }
 
 // rules are those that may be meant in a state, in the order they are tried.
@@ -181,23 +199,33 @@ func (s *jsonSpeaker) rules(st State) []*rule {
 }
 
 // record reads one record of the client's.
-func (s *jsonSpeaker) record(st State, record []byte) (Part, error) {
-	body, _, _, ok := s.d.body(record)
+func (s *jsonSpeaker) record(st State, m proxy.Message) (Part, error) {
+	body, _, _, ok := s.d.body(m.Data)
 	found := s.found
-	err := s.d.client.find(body, found)
-	if ok && !errors.Is(err, errNotJSON) {
-		for _, r := range s.rules(st) {
-			switch {
-			case !s.meant(r, err, body, found):
-			case err != nil:
-				return Part{}, err
-			default:
-				return s.credential(r, record, found), nil
-			}
+	err := s.d.client.findIn(proxy.Message{Binary: m.Binary, Data: body}, found)
+	switch {
+	case s.every && err != nil && !errors.Is(err, ErrAmbiguous):
+		return Part{Kind: Login, Whole: true}, nil // without a credential
+	case !ok && s.d.couldBegin(body):
+		return Part{}, ErrProtocol
+	case errors.Is(err, errForeign), !ok && errors.Is(err, ErrProtocol):
+		return Part{Whole: true}, nil
+	case errors.Is(err, ErrProtocol):
+		return Part{}, err
+	}
+	for _, r := range s.rules(st) {
+		switch {
+		case !ok, !s.meant(r, err, body, found):
+		case err != nil:
+			return Part{}, err
+		case m.Binary:
+			return Part{}, ErrProtocol
+		default:
+			return s.credential(r, m.Data, found), nil
 		}
 	}
 	switch {
-	case err == nil && st == Pending && allows(s.d.allow, body, found):
+	case err == nil && st == Pending && !m.Binary && anyHolds(s.d.allow, body, found):
 		return Part{Kind: Harmless, Whole: true}, nil
 	case s.every:
 		return Part{Kind: Login, Whole: true, Context: s.context(err, body)}, nil

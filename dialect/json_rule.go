@@ -2,7 +2,6 @@ package dialect
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -17,15 +16,14 @@ type rule struct {
 	credential int // its number in the finder
 	pointer    pointer
 	pass       string
-	// The texts that each such message holds, unless it is written with \u.
+	// The texts that each such message holds, unless it is written otherwise.
 	needles [][]byte
 }
 
 // condition is one that a value must meet.
 type condition struct {
-	id      int // the value's number in the finder
-	pointer pointer
-	values  []scalar
+	id     int // the value's number in the finder
+	values []scalar
 }
 
 // scalar is a JSON value that is no array or object.
@@ -60,7 +58,7 @@ func (b *ruleBuilder) conditions(word string, list []Condition) ([]condition, er
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", word, err)
 		}
-		one := condition{id: id, pointer: b.pointers[id]}
+		one := condition{id: id}
 		for _, v := range c.Values {
 			s, err := parseScalar(v)
 			if err != nil {
@@ -88,10 +86,6 @@ func (b *ruleBuilder) rule(c JSONRenewal) (*rule, error) {
 	}
 	r.pointer = b.pointers[r.credential]
 	for _, m := range r.match {
-		p := b.pointers[m.id]
-		if name := p[len(p)-1]; index(name) < 0 {
-			r.need(name)
-		}
 		if len(m.values) == 1 && m.values[0].raw == "" {
 			r.need(m.values[0].text)
 		}
@@ -99,11 +93,12 @@ func (b *ruleBuilder) rule(c JSONRenewal) (*rule, error) {
 	return r, nil
 }
 
-// need notes that a message must hold a string, if that can be written in one
-// way only, but for \u.
+// need notes that a message must hold a text, if that can be written in one way
+// only, but for the escapes that writesOtherwise knows. Names are no such
+// texts: some decoders take them in any case.
 func (r *rule) need(text string) {
 	if !strings.ContainsAny(text, `"\/`) && strings.IndexFunc(text, isControl) < 0 {
-		r.needles = append(r.needles, []byte(`"`+text+`"`))
+		r.needles = append(r.needles, []byte(text))
 	}
 }
 
@@ -195,7 +190,7 @@ func (r *rule) couldHold(data []byte, found []span) bool {
 }
 
 // possible tells, at almost no cost, whether the rule can hold for a message
-// that is not written with \u.
+// that is not written otherwise.
 func (r *rule) possible(data []byte) bool {
 	for _, n := range r.needles {
 		if !bytes.Contains(data, n) {
@@ -203,41 +198,6 @@ func (r *rule) possible(data []byte) bool {
 		}
 	}
 	return true
-}
-
-// isPlain tells whether all who read data find the same value: some, such as
-// encoding/json, take a member's name in any case, and then the last one.
-func (c condition) isPlain(data []byte) bool {
-	for _, step := range c.pointer {
-		var members map[string]json.RawMessage
-		if json.Unmarshal(data, &members) != nil {
-			var elements []json.RawMessage
-			i := index(step)
-			if json.Unmarshal(data, &elements) != nil || i < 0 || i >= len(elements) {
-				return true // there is none
-			}
-			data = elements[i]
-			continue
-		}
-		for name := range members {
-			if name != step && strings.EqualFold(name, step) {
-				return false
-			}
-		}
-		data = members[step]
-	}
-	return true
-}
-
-// allows tells whether a message for which one of the conditions holds may
-// come before the login.
-func allows(conditions []condition, data []byte, found []span) bool {
-	for _, c := range conditions {
-		if c.holds(data, found) && c.isPlain(data) {
-			return true
-		}
-	}
-	return false
 }
 
 // anyHolds tells whether one of the conditions holds.

@@ -1,8 +1,6 @@
 package dialect
 
 import (
-	"errors"
-
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
 
@@ -30,7 +28,8 @@ var defaultPhoenixCredential = []string{"/token", "/access_token", "/user_token"
 //
 // Both forms of messages are read, arrays (vsn=2.0.0) and objects (vsn=1.0.0);
 // a server fails on the one that it has not agreed on. Binary messages are
-// data. An error names the word that is wrong.
+// data, unless they are of an event that carries a credential. An error names
+// the word that is wrong.
 func NewPhoenix(c PhoenixConfig) (Dialect, error) {
 	pass, err := checkPass(c.Pass, passForward, passForward, passStrip)
 	if err != nil {
@@ -55,30 +54,44 @@ type phoenix struct {
 }
 
 func (d *phoenix) Traits() Traits {
-	return Traits{Login: true, Renew: true, Further: true, Fallback: true, Subprotocols: []string{"phoenix"}}
+	return Traits{Login: true, Renew: true, Fallback: true, Subprotocols: []string{"phoenix"}}
 }
 
 func (d *phoenix) Start(Opening) Speaker { return d }
 
-// Idle is false where a credential has to be taken out.
-func (d *phoenix) Idle() bool { return !d.strip }
+// Idle is false: a client may join further topics at any time.
+func (d *phoenix) Idle() bool { return false }
+
+// Foreign implements Speaker.
+func (d *phoenix) Foreign(begin proxy.Message) bool { return foreignJSON(begin) }
+
+// The events that carry a credential.
+const (
+	phoenixJoin    = "phx_join"
+	phoenixRenewal = "access_token"
+)
 
 func (d *phoenix) Client(st State, m proxy.Message) ([]Part, error) {
-	if m.Binary || st == Open && !mayHold(m.Data, "phx_join", "access_token") {
+	if st == Open && !mayHold(m, phoenixJoin, phoenixRenewal) {
 		return asWhole, nil
 	}
-	msg, err := d.read(m.Data)
-	switch {
-	case errors.Is(err, errNotJSON):
-		return asWhole, nil
-	case err != nil:
-		if msg.couldBe(phoenixEvent, "phx_join") || msg.couldBe(phoenixEvent, "access_token") {
-			return nil, err
+	if event, is := phoenixPushEvent(m); is {
+		if event == phoenixJoin || event == phoenixRenewal {
+			return nil, ErrProtocol
 		}
 		return asWhole, nil
-	case msg.is(phoenixEvent, "phx_join"):
+	}
+	msg, err := d.read(m)
+	if err != nil {
+		return unread(err, msg.couldBe(phoenixEvent, phoenixJoin) || msg.couldBe(phoenixEvent, phoenixRenewal))
+	}
+	switch {
+	case m.Binary && (msg.is(phoenixEvent, phoenixJoin) || msg.is(phoenixEvent, phoenixRenewal)):
+		return nil, ErrProtocol
+	case m.Binary:
+	case msg.is(phoenixEvent, phoenixJoin):
 		return d.join(st, msg)
-	case msg.is(phoenixEvent, "access_token") && st != Pending:
+	case msg.is(phoenixEvent, phoenixRenewal) && st != Pending:
 		return d.renewal(msg), nil
 	case msg.is(phoenixTopic, "phoenix") && msg.is(phoenixEvent, "heartbeat"):
 		refs := msg.refs()
@@ -119,7 +132,7 @@ func (d *phoenix) App(st State, m proxy.Message) ([]Part, error) {
 	if m.Binary || st != Suspended {
 		return asWhole, nil
 	}
-	msg, err := d.read(m.Data)
+	msg, err := d.read(m)
 	if err == nil && msg.is(phoenixTopic, "phoenix") && msg.is(phoenixEvent, "phx_reply") {
 		return appLife(st, texts(msg.refs().reply("ok", "{}")), nil), nil
 	}

@@ -1,6 +1,10 @@
 package dialect
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
 
 // The members of a message.
 const (
@@ -56,14 +60,30 @@ func (m *phoenixMessage) couldBe(member int, text string) bool {
 }
 
 // read reads a message in either form. The errors are those of finder.find.
-func (d *phoenix) read(data []byte) (*phoenixMessage, error) {
-	m := &phoenixMessage{data: data, places: d.objects}
-	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("[")) {
-		m.places, m.array = d.arrays, true
+func (d *phoenix) read(m proxy.Message) (*phoenixMessage, error) {
+	msg := &phoenixMessage{data: m.Data, places: d.objects}
+	if bytes.HasPrefix(bytes.TrimLeft(m.Data, " \t\r\n"), []byte("[")) {
+		msg.places, msg.array = d.arrays, true
 	}
 	var err error
-	m.found, err = m.places.find(data)
-	return m, err
+	msg.found, err = msg.places.findIn(m)
+	return msg, err
+}
+
+// phoenixPushEvent returns the event of a binary push, Phoenix.Socket.V2: a
+// kind of 0, the lengths of join_ref, ref, topic and event in a byte each, these
+// four, and the payload. is tells whether m is one.
+func phoenixPushEvent(m proxy.Message) (event string, is bool) {
+	const head = 5
+	if !m.Binary || len(m.Data) < head || m.Data[0] != 0 {
+		return "", false
+	}
+	start := head + int(m.Data[1]) + int(m.Data[2]) + int(m.Data[3])
+	end := start + int(m.Data[4])
+	if end > len(m.Data) {
+		return "", false
+	}
+	return string(m.Data[start:end]), true
 }
 
 // scalar returns a member as it stands there, or null where it is neither a

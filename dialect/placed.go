@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,6 +78,21 @@ func (p *placed) find(data []byte) ([]span, error) {
 	return found, p.finder.find(data, found)
 }
 
+// findIn is find for a message, of which a binary one is JSON to fewer.
+func (p *placed) findIn(m proxy.Message) ([]span, error) {
+	found := make([]span, p.heads+len(p.places))
+	return found, p.finder.findIn(m, found)
+}
+
+// unread returns what becomes of a message that was read with err, if one of
+// those who read it could find a credential, or not.
+func unread(err error, could bool) ([]Part, error) {
+	if errors.Is(err, errForeign) || errors.Is(err, ErrAmbiguous) && !could {
+		return asWhole, nil
+	}
+	return nil, err
+}
+
 // carried is a credential in a message.
 type carried struct {
 	text  string
@@ -117,16 +133,34 @@ func (p *placed) cut(data []byte, found []span) []byte {
 	return p.finder.cutAll(bytes.Clone(data), found, p.places)
 }
 
-// mayHold tells whether one of words, which are letters and underscores, can
-// stand in the JSON text data, at almost no cost. Nothing but a \u escape
-// writes such a word in another way.
-func mayHold(data []byte, words ...string) bool {
+// mayHold tells whether a decoder of JSON can find one of words, which are
+// letters and underscores, in the message m, at almost no cost. Only an escape
+// that JSON has no letter for, or another encoding, writes such a word in
+// another way.
+func mayHold(m proxy.Message, words ...string) bool {
 	for _, word := range words {
-		if bytes.Contains(data, []byte(word)) {
+		if bytes.Contains(m.Data, []byte(word)) {
 			return true
 		}
 	}
-	return bytes.Contains(data, []byte(`\u`))
+	return writesOtherwise(m)
+}
+
+// writesOtherwise tells whether a decoder may read other letters in m than
+// those that stand there.
+func writesOtherwise(m proxy.Message) bool {
+	if m.Binary && isWide(trimJSONSpace(m.Data)) {
+		return true
+	}
+	for p := m.Data; ; p = p[2:] {
+		i := bytes.IndexByte(p, '\\')
+		if i < 0 || i+1 == len(p) {
+			return false
+		}
+		if p = p[i:]; bytes.IndexByte([]byte(`"\/bfnrt`), p[1]) < 0 {
+			return true
+		}
+	}
 }
 
 // quoted returns text as JSON.

@@ -36,7 +36,7 @@ func TestMayHold(t *testing.T) {
 		{`{"type":"\nping"}`, false},
 		{``, false},
 	} {
-		if got := mayHold([]byte(row.data), "auth"); got != row.want {
+		if got := mayHold(proxy.Text(row.data), "auth"); got != row.want {
 			t.Errorf("mayHold(%s) = %v, want %v", row.data, got, row.want)
 		}
 	}

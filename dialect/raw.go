@@ -28,7 +28,7 @@ func NewRaw(c RawConfig) (Dialect, error) {
 type rawDialect struct{ forward bool }
 
 // Traits implements Dialect.
-func (d rawDialect) Traits() Traits { return Traits{Login: true} }
+func (d rawDialect) Traits() Traits { return Traits{Login: true, Once: true} }
 
 // Start implements Dialect.
 func (d rawDialect) Start(Opening) Speaker { return d }
@@ -43,6 +43,9 @@ func (d rawDialect) Client(st State, m proxy.Message) ([]Part, error) {
 		Whole: d.forward, Nothing: !d.forward,
 	}}, nil
 }
+
+// Foreign implements Speaker. After the first message everything is data.
+func (d rawDialect) Foreign(proxy.Message) bool { return true }
 
 // App implements Speaker.
 func (d rawDialect) App(State, proxy.Message) ([]Part, error) { return asWhole, nil }

@@ -52,6 +52,9 @@ type signalRSpeaker struct{ hub atomic.Int32 }
 // Idle is true once the client has chosen a protocol.
 func (s *signalRSpeaker) Idle() bool { return hub(s.hub.Load()) != hubUnread }
 
+// Foreign is true: no message carries a credential.
+func (s *signalRSpeaker) Foreign(proxy.Message) bool { return true }
+
 func (s *signalRSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	if !s.Idle() {
 		s.hub.Store(int32(hubOf(m.Data)))

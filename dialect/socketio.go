@@ -34,9 +34,11 @@ var defaultSocketIOCredential = []string{"/token", "/access_token", "/authorizat
 // namespace: 40{"token":"…"} or 40/admin,{"token":"…"}.
 //
 // A client that asks for Engine.IO 3 (Socket.IO 2) is connected by the server
-// unasked and has no such packet: it can log in by its request only.
+// unasked: it can log in by its request only. Its later CONNECT packets may
+// carry a credential in the query of a namespace, 40/admin?token=…, which cannot
+// be taken out.
 // Packets that are coded otherwise than by Socket.IO's own parser, such as
-// with socket.io-msgpack-parser, are not read either.
+// with socket.io-msgpack-parser, are not read.
 //
 // The dialect is a [Poller], too. An error names the word that is wrong.
 func NewSocketIO(c SocketIOConfig) (Dialect, error) {
@@ -54,18 +56,23 @@ func NewSocketIO(c SocketIOConfig) (Dialect, error) {
 	case c.Path[0] != '/' || strings.ContainsAny(c.Path, "?#*{} "):
 		return nil, fmt.Errorf("path %q is none that is compared exactly: write one such as %s", c.Path, defaultSocketIOPath)
 	}
-	return &socketIO{auth: newPlaced(nil, places), strip: pass == passStrip, path: c.Path}, nil
+	d := &socketIO{auth: newPlaced(nil, places), strip: pass == passStrip, path: c.Path}
+	for _, p := range places {
+		d.names = append(d.names, p[0])
+	}
+	return d, nil
 }
 
 // socketIO is the dialect as configured.
 type socketIO struct {
 	auth  *placed
+	names []string // with which the pointers begin
 	strip bool
 	path  string // of the polling transport
 }
 
 func (d *socketIO) Traits() Traits {
-	return Traits{Login: true, Renew: true, Further: true, ServerFirst: true, Fallback: true}
+	return Traits{Login: true, Renew: true, ServerFirst: true, Fallback: true}
 }
 
 // Start reads the protocol's version as the server does, which takes anything
@@ -79,7 +86,8 @@ func (d *socketIO) Start(o Opening) Speaker {
 // Packets of Engine.IO 4, and of Socket.IO within its messages.
 const (
 	engineOpen      = "0{" // from the server, with the id of the session
-	enginePing      = "2"  // from the server; in Engine.IO 3 from the client
+	engineClose     = "1"
+	enginePing      = "2" // from the server; in Engine.IO 3 from the client
 	enginePong      = "3"
 	engineProbe     = "2probe" // of a client that comes from polling
 	engineProbeOK   = "3probe"
@@ -95,9 +103,17 @@ type socketIOSpeaker struct {
 	old bool // Engine.IO 3
 }
 
-// Idle is false where a credential has to be taken out: a client may connect
-// to further namespaces at any time.
-func (s *socketIOSpeaker) Idle() bool { return s.old || !s.strip }
+// Idle is false: a client may connect to further namespaces at any time.
+func (s *socketIOSpeaker) Idle() bool { return false }
+
+// Foreign is true for all that cannot be a CONNECT packet.
+func (s *socketIOSpeaker) Foreign(begin proxy.Message) bool {
+	if begin.Binary {
+		return !isTextConnect(begin.Data)
+	}
+	kind := packetOf(begin.Data)
+	return kind == packetForeign || kind == packetOther
+}
 
 // namespace is the Context of a CONNECT packet, as it stands in the packet;
 // empty for the main one.
@@ -105,34 +121,46 @@ type namespace string
 
 func (s *socketIOSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	if m.Binary {
+		if isTextConnect(m.Data) {
+			return nil, ErrProtocol
+		}
 		return asWhole, nil
 	}
+	switch packetOf(m.Data) {
+	case packetConnect:
+		return s.connect(st, m)
+	case packetBad:
+		return nil, ErrProtocol
+	default:
+		return s.engine(st, m), nil
+	}
+}
+
+// engine takes apart what Engine.IO says of itself.
+func (s *socketIOSpeaker) engine(st State, m proxy.Message) []Part {
 	switch string(m.Data) {
 	case engineProbe, engineUpgrade, engineNoop:
-		return []Part{{Kind: Harmless, Whole: true}}, nil
+		return []Part{{Kind: Harmless, Whole: true}}
 	case enginePong:
 		if !s.old {
-			return clientLife(st, texts(enginePong), nil), nil
+			return clientLife(st, texts(enginePong), nil)
 		}
 	case enginePing:
 		if s.old {
-			return clientLife(st, texts(enginePing), texts(enginePong)), nil
+			return clientLife(st, texts(enginePing), texts(enginePong))
 		}
 	}
-	if s.old || !isConnect(m.Data) {
-		return asWhole, nil
-	}
-	return s.connect(st, m)
+	return asWhole
 }
 
-// connect takes a CONNECT packet apart. In a socket that is open one without a
-// credential is the application's business.
+// connect takes a CONNECT packet apart. In a socket that somebody has logged in
+// one without a credential is the application's business.
 func (s *socketIOSpeaker) connect(st State, m proxy.Message) ([]Part, error) {
 	c, err := s.readConnect(m.Data)
 	switch {
 	case err != nil:
 		return nil, err
-	case st == Open && !c.there:
+	case !c.there && (s.old || st != Pending):
 		return asWhole, nil
 	}
 	p := Part{Kind: Login, Credential: c.text, Context: c.namespace}

@@ -2,7 +2,10 @@ package dialect
 
 import (
 	"bytes"
-	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,14 +28,21 @@ func (d *socketIO) Polls(path string) bool { return path == d.path }
 
 // PollingLogin reads a payload of Engine.IO 4: packets with 0x1e between them,
 // binary ones as b and base64. It may hold several CONNECT packets, of
-// different namespaces, but not of different credentials. The payloads of
-// Engine.IO 3 and of JSONP have no credential that is found.
+// different namespaces, but not of different credentials. What is no such
+// payload, as those of Engine.IO 3 and of JSONP, is ErrProtocol.
 func (d *socketIO) PollingLogin(body []byte) (credential string, forward []byte, found bool, err error) {
+	if len(body) == 0 {
+		return "", body, false, nil
+	}
 	var all carried
 	packets := bytes.Split(body, []byte{recordEnd})
 	for i, packet := range packets {
-		if !isConnect(packet) {
+		switch packetOf(packet) {
+		case packetOther:
 			continue
+		case packetConnect:
+		default:
+			return "", nil, false, ErrProtocol
 		}
 		c, err := d.readConnect(packet)
 		switch {
@@ -59,29 +69,74 @@ type connectPacket struct {
 	rest      []byte // a copy of the packet, without the credential
 }
 
-// isConnect tells whether a server can take packet for a CONNECT packet. To
-// Socket.IO's own parser white space of any kind is the number 0, as to all of
-// JavaScript.
-func isConnect(packet []byte) bool {
-	if len(packet) < len(socketIOConnect) || packet[0] != socketIOConnect[0] {
-		return false
+// packetKind is what a packet is.
+type packetKind int
+
+const (
+	// packetForeign is none of Engine.IO's: no server takes it for one.
+	packetForeign packetKind = iota
+	// packetOther is one of the protocol's that carries no credential.
+	packetOther
+	// packetConnect is a CONNECT packet.
+	packetConnect
+	// packetBad is one that the protocol does not have, and that some servers
+	// take for another.
+	packetBad
+)
+
+// packetOf tells what a text packet of a client's is. Engine.IO has the types 1
+// to 6, all but the message, 4, without data, and b for base64; Socket.IO has 0
+// to 6 behind a 4. Servers read more: Python's int() takes the digits of all
+// scripts, JavaScript's Number() takes nothing at all, and white space, for 0.
+func packetOf(packet []byte) packetKind {
+	switch string(packet[:min(len(packet), len(engineProbe)+1)]) {
+	case engineClose, enginePing, enginePong, engineProbe, engineProbeOK, engineUpgrade, engineNoop:
+		return packetOther
 	}
-	kind := packet[1]
-	return kind == socketIOConnect[1] || kind <= ' ' || kind >= utf8.RuneSelf
+	switch first, n := utf8.DecodeRune(packet); {
+	case first == '4':
+		return messageOf(packet[n:])
+	case first == 'b':
+		return packetOther
+	case unicode.IsNumber(first):
+		return packetBad
+	default:
+		return packetForeign
+	}
 }
 
-// readConnect reads a packet for which isConnect holds. What real clients never
-// send is an error, because servers read it in various ways: their parser
-// skips digits and white space in front of the object, for instance.
-func (d *socketIO) readConnect(packet []byte) (connectPacket, error) {
-	var c connectPacket
-	object, plain := bytes.CutPrefix(packet, []byte(socketIOConnect))
-	if !plain {
-		return c, ErrProtocol
+// messageOf is packetOf for what stands behind the 4.
+func messageOf(message []byte) packetKind {
+	switch {
+	case len(message) == 0:
+		return packetBad
+	case message[0] == '0':
+		return packetConnect
+	case message[0] >= '1' && message[0] <= '6':
+		return packetOther
+	default:
+		return packetBad
 	}
+}
+
+// isTextConnect tells whether a binary message holds what would be a CONNECT
+// packet with a namespace or an object if it were text.
+func isTextConnect(data []byte) bool {
+	return packetOf(data) == packetConnect && len(data) > len(socketIOConnect) &&
+		bytes.IndexByte([]byte("{/"), data[len(socketIOConnect)]) >= 0
+}
+
+// readConnect reads a packetConnect. What real clients never send is an error,
+// because servers read it in various ways: their parser skips digits and white
+// space in front of the object, for instance.
+func (d *socketIO) readConnect(packet []byte) (c connectPacket, err error) {
+	object := packet[len(socketIOConnect):]
 	if len(object) > 0 && object[0] == '/' {
 		name, rest, _ := bytes.Cut(object, []byte{','})
 		c.namespace, object = namespace(name), rest
+	}
+	if c.carried, err = d.inQuery(c.namespace); err != nil {
+		return c, err
 	}
 	if len(object) == 0 {
 		return c, nil
@@ -90,16 +145,49 @@ func (d *socketIO) readConnect(packet []byte) (connectPacket, error) {
 		return c, ErrProtocol
 	}
 	found, err := d.auth.find(object)
-	if errors.Is(err, errNotJSON) {
-		return c, ErrProtocol
-	}
 	if err != nil {
 		return c, err
 	}
-	if c.carried, err = d.auth.credential(object, found); err != nil {
+	inside, err := d.auth.credential(object, found)
+	if err != nil {
+		return c, err
+	}
+	if c.carried, err = c.or(inside); err != nil {
 		return c, err
 	}
 	head := packet[:len(packet)-len(object)]
 	c.rest = append(bytes.Clone(head), d.auth.cut(object, found)...)
 	return c, nil
+}
+
+// inQuery returns the credential in the query of a namespace, which servers take
+// for the auth of a client of Engine.IO 3.
+func (d *socketIO) inQuery(ns namespace) (c carried, err error) {
+	_, query, is := strings.Cut(string(ns), "?")
+	if !is {
+		return c, nil
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return c, ErrProtocol
+	}
+	for name, texts := range values {
+		if !slices.ContainsFunc(d.names, func(step string) bool { return couldName(name, step) }) {
+			continue
+		}
+		if d.strip || len(texts) > 1 || !slices.Contains(d.names, name) {
+			return c, ErrProtocol
+		}
+		if c, err = c.or(carried{text: bearer(texts[0]), there: true}); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// couldName tells whether a server may find the parameter of a query under the
+// name step, of which what stands in brackets is a part to some.
+func couldName(name, step string) bool {
+	name, _, _ = strings.Cut(name, "[")
+	return sameLetters([]byte(strings.TrimSpace(name)), step)
 }

@@ -52,8 +52,14 @@ func TestSocketIOPolling(t *testing.T) {
 		{"no credential", "", `40{"x":1}`, "", `40{"x":1}`, false, nil},
 		{"a pong", "", "3", "", "3", false, nil},
 		{"empty", "", "", "", "", false, nil},
-		{"JSONP", "", `d=40%7B%22token%22%3A%22t1%22%7D`, "", `d=40%7B%22token%22%3A%22t1%22%7D`, false, nil},
-		{"Engine.IO 3", "", `16:40{"token":"t1"}`, "", `16:40{"token":"t1"}`, false, nil},
+		{"JSONP", "", `d=40%7B%22token%22%3A%22t1%22%7D`, "", "", false, ErrProtocol},
+		{"Engine.IO 3", "", `16:40{"token":"t1"}`, "", "", false, ErrProtocol},
+		{"a digit of another script", "", "\u0664\u0660{\"token\":\"t1\"}", "", "", false, ErrProtocol},
+		{"no type of Socket.IO's", "", "4", "", "", false, ErrProtocol},
+		{"a type out of those of Socket.IO", "", `47{"token":"t1"}`, "", "", false, ErrProtocol},
+		{"a type out of those of Engine.IO", "", "7", "", "", false, ErrProtocol},
+		{"an empty packet", "", "\x1e3", "", "", false, ErrProtocol},
+		{"another case of letters", "", `40{"token":"t1","Token":"t2"}`, "", "", false, ErrAmbiguous},
 		{"binary is no login", "", "bNDB7InRva2VuIjoidDEifQ==", "", "bNDB7InRva2VuIjoidDEifQ==", false, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {

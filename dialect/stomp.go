@@ -236,3 +236,6 @@ func (s *stompSpeaker) Say(e Event, f Facts) Words {
 // stompEscape escapes the value of a header: STOMP 1.2, "Value Encoding". A
 // NUL, for which there is no escape, is left out.
 var stompEscape = strings.NewReplacer("\\", `\\`, "\r", `\r`, "\n", `\n`, ":", `\c`, "\x00", "")
+
+// Foreign implements [Speaker]. What is too long is read in pieces.
+func (s *stompSpeaker) Foreign(proxy.Message) bool { return true }

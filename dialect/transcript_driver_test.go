@@ -31,7 +31,7 @@ func TestTranscriptFails(t *testing.T) {
 		{"say refused\nclient> {\"type\":\"auth_error\",\"reason\":\"\"}", "the code is 4001"},
 		{"say nothing", "unknown event"},
 		{"say stop why=x", "unknown fact"},
-		{"idle no", "it is true"},
+		{"idle yes", "it is false"},
 		{"border yes", "no Follower"},
 		{"state closed", "unknown state"},
 		{"opening late", "unknown word"},

@@ -7,15 +7,21 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
 
 // maxDepth is how deep a message may nest that can carry a credential. Real
 // ones nest three or four levels deep.
 const maxDepth = 32
 
-// errNotJSON says that a message is not exactly one JSON value, or nests too
-// deep. Such a message carries no credential.
-var errNotJSON = errors.New("the message is not JSON that is read")
+// errForeign says that a message does not begin as JSON does, so that no
+// decoder finds a member in it.
+var errForeign = errors.New("the message is no JSON")
+
+// errUnread says that a text is not exactly one JSON value, or nests too deep.
+// Other decoders may read what this one does not.
+var errUnread = errors.New("the text is not JSON that is read")
 
 // finder finds values in JSON texts. It is made once for each set of pointers,
 // is immutable, and safe for concurrent use.
@@ -76,16 +82,18 @@ func (n *node) child(step string) *node {
 // JSON value. There must be room for each pointer in found; what is not there
 // is left zero.
 //
-// errNotJSON says that data is something else or nests deeper than maxDepth;
-// nothing is found then. ErrAmbiguous says that an object in data has a member
-// twice, or that a string is no Unicode text, so that two parsers would read
-// it in two ways: what is found then is what any of them may find, and is
-// neither to be cut out nor used, but by a caller that wants to know whether
-// such a message could carry a credential.
+// errForeign says that data is no JSON to anybody. ErrProtocol says that it may
+// be to others: it begins like JSON and is not exactly one value, or nests
+// deeper than maxDepth. Nothing is found then. ErrAmbiguous says that decoders
+// read data in two ways: an object has a member twice, or one that a pointer
+// leads through in another case of letters, or a string is no Unicode text or
+// holds a NUL. What is found then is what any of them may find, and is neither
+// to be cut out nor used, but by a caller that wants to know whether such a
+// message could carry a credential.
 func (f *finder) find(data []byte, found []span) error {
 	clear(found)
 	if !beginsLikeJSON(data) {
-		return errNotJSON
+		return errForeign
 	}
 	w := walkers.Get().(*walker)
 	defer w.release()
@@ -93,25 +101,28 @@ func (f *finder) find(data []byte, found []span) error {
 		return nil
 	}
 	clear(found)
-	err := w.walk(f, data, found, nil)
-	if err == nil {
+	if w.walk(f, data, found, nil) == nil {
+		if w.folded || bytes.Contains(data, []byte(`\u0000`)) {
+			return ErrAmbiguous
+		}
 		return nil
 	}
 	clear(found)
-	if errors.Is(err, errNotJSON) {
-		return errNotJSON
-	}
 	if w.walk(f, data, found, lenient) != nil {
 		clear(found)
-		return errNotJSON
+		return ErrProtocol
 	}
 	return ErrAmbiguous
 }
 
-// beginsLikeJSON tells apart, at no cost, most of what is no JSON.
-func beginsLikeJSON(data []byte) bool {
-	data = bytes.TrimLeft(data, " \t\r\n")
-	return len(data) > 0 && bytes.IndexByte([]byte(`{["-0123456789tfn`), data[0]) >= 0
+// findIn is find for a message. A binary one is foreign, too, if it begins like
+// JSON and nobody can take a text out of it.
+func (f *finder) findIn(m proxy.Message, found []span) error {
+	err := f.find(m.Data, found)
+	if m.Binary && errors.Is(err, ErrProtocol) && !couldBeJSON(m.Data, true) {
+		return errForeign
+	}
+	return err
 }
 
 // lenient lets pass what makes a text ambiguous. Lone surrogates count as
@@ -126,6 +137,7 @@ type walker struct {
 	depth  int
 	found  []span
 	names  [][]byte // of the members of all levels, by walkPlain
+	folded bool     // a member's name is that of a pointer's step to some only
 }
 
 // level is an array or object that is being read; level 0 is around the text.
@@ -157,12 +169,12 @@ func (w *walker) release() {
 	walkers.Put(w)
 }
 
-// walk makes one pass. It returns errNotJSON for what nests too deep, and the
+// walk makes one pass. It returns errUnread for what nests too deep, and the
 // decoder's error for all else.
 func (w *walker) walk(f *finder, data []byte, found []span, options []jsontext.Options) error {
 	w.buf = *bytes.NewBuffer(data)
 	w.dec.Reset(&w.buf, options...)
-	w.found, w.depth = found, 0
+	w.found, w.depth, w.folded = found, 0, false
 	w.levels[0] = level{at: nil, next: &f.root}
 	for w.levels[0].count == 0 {
 		if err := w.step(); err != nil {
@@ -170,7 +182,7 @@ func (w *walker) walk(f *finder, data []byte, found []span, options []jsontext.O
 		}
 	}
 	if _, err := w.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return errNotJSON
+		return errUnread
 	}
 	return nil
 }
@@ -200,7 +212,9 @@ func (w *walker) step() error {
 		if top.object && !top.named {
 			top.named = true
 			w.begun(start)
-			top.next = top.at.member(text)
+			var exact bool
+			top.next, exact = top.at.member(text)
+			w.folded = w.folded || !exact
 			return nil
 		}
 		w.started(start)
@@ -212,7 +226,7 @@ func (w *walker) step() error {
 // open begins an array or object at start.
 func (w *walker) open(start int, object bool) error {
 	if w.depth == maxDepth {
-		return errNotJSON
+		return errUnread
 	}
 	w.started(start)
 	at := w.levels[w.depth].next
@@ -270,10 +284,11 @@ func (w *walker) ended(end int) {
 	top.count++
 }
 
-// member returns where a member leads whose quoted name is given.
-func (n *node) member(quoted []byte) *node {
+// member returns where a member leads whose quoted name is given, nil if
+// nowhere. exact is false if it leads there for some decoders only.
+func (n *node) member(quoted []byte) (to *node, exact bool) {
 	if n == nil || len(n.next) == 0 {
-		return nil
+		return nil, true
 	}
 	name := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
@@ -281,10 +296,15 @@ func (n *node) member(quoted []byte) *node {
 	}
 	for i := range n.next {
 		if n.next[i].name == string(name) {
-			return n.next[i].to
+			return n.next[i].to, true
 		}
 	}
-	return nil
+	for i := range n.next {
+		if sameLetters(name, n.next[i].name) {
+			return n.next[i].to, false
+		}
+	}
+	return nil, true
 }
 
 // element returns where element i leads.

@@ -17,7 +17,7 @@ import (
 func FuzzFind(f *testing.F) {
 	for _, seed := range []string{
 		`{"token":"x"}`, `{"a":1, "token":"x", "b":2}`, `{"p":{"token":[1,2]},"z":0}`,
-		`["1",{"token":"x"}]`, `{"token":"x","token":"y"}`, `{"tok\u0065n":"\ud800"}`, nest(40), `[1 , 2]`,
+		`["1",{"token":"x"}]`, `{"token":"x","token":"y"}`, `{"p":{"To\u212aen":1}}`, `{"A":1,"a":2}`, `{"tok\u0065n":"\ud800"}`, nest(40), `[1 , 2]`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -30,7 +30,7 @@ func FuzzFind(f *testing.F) {
 		if !bytes.Equal(before, data) {
 			t.Fatal("find changed its text")
 		}
-		if want := verdict(data); !errors.Is(err, want) {
+		if want := verdict(data, pointers); !errors.Is(err, want) {
 			t.Fatalf("find(%q): %v, want %v", data, err, want)
 		}
 		if err != nil {
@@ -58,15 +58,65 @@ func checkPlain(t *testing.T, f *finder, data []byte, want []span) {
 }
 
 // verdict is what find must say of data.
-func verdict(data []byte) error {
+func verdict(data []byte, pointers []string) error {
 	switch {
+	case !beginsLikeJSON(data):
+		return errForeign
 	case !jsontext.Value(data).IsValid(lenient...) || deep(data):
-		return errNotJSON
-	case !jsontext.Value(data).IsValid():
+		return ErrProtocol
+	case !jsontext.Value(data).IsValid() || bytes.Contains(data, []byte(`\u0000`)) || inOtherCase(data, pointers):
 		return ErrAmbiguous
 	default:
 		return nil
 	}
+}
+
+// inOtherCase tells whether a member that a pointer leads through is written in
+// another case of letters. data is JSON without a member twice.
+func inOtherCase(data []byte, pointers []string) bool {
+	var v any
+	if json.Unmarshal(data, &v) != nil {
+		return false
+	}
+	steps := make([][]string, len(pointers))
+	for i, p := range pointers {
+		steps[i] = strings.Split(p[1:], "/")
+	}
+	return otherCaseIn(v, steps)
+}
+
+// otherCaseIn is inOtherCase for the rest of pointers, below a value.
+func otherCaseIn(v any, pointers [][]string) bool {
+	object, _ := v.(map[string]any)
+	for name, member := range object {
+		var below [][]string
+		exact, folded := false, false
+		for _, p := range pointers {
+			switch {
+			case len(p) == 0:
+			case p[0] == name:
+				exact, below = true, append(below, p[1:])
+			case strings.EqualFold(p[0], name):
+				folded = true
+			}
+		}
+		if folded && !exact || otherCaseIn(member, below) {
+			return true
+		}
+	}
+	elements, _ := v.([]any)
+	for i, element := range elements {
+		var below [][]string
+		for _, p := range pointers {
+			if len(p) > 0 && index(p[0]) == i {
+				below = append(below, p[1:])
+			}
+		}
+		if otherCaseIn(element, below) {
+			return true
+		}
+	}
+	return false
 }
 
 // deep tells whether JSON nests too deep.

@@ -100,16 +100,16 @@ func TestFindRefuses(t *testing.T) {
 		name, data string
 		want       error
 	}{
-		{"nothing", "", errNotJSON},
-		{"white space", " ", errNotJSON},
-		{"text", "hello", errNotJSON},
-		{"cut off", `{"token":"x"`, errNotJSON},
-		{"more after it", `{"token":"x"}{}`, errNotJSON},
-		{"garbage after it", `{"token":"x"}x`, errNotJSON},
-		{"comma too many", `{"token":"x",}`, errNotJSON},
-		{"name is no string", `{1:2}`, errNotJSON},
-		{"control character", "{\"token\":\"\x00\"}", errNotJSON},
-		{"unknown escape", `{"token":"\x"}`, errNotJSON},
+		{"nothing", "", errForeign},
+		{"white space", " ", errForeign},
+		{"text", "hello", errForeign},
+		{"cut off", `{"token":"x"`, ErrProtocol},
+		{"more after it", `{"token":"x"}{}`, ErrProtocol},
+		{"garbage after it", `{"token":"x"}x`, ErrProtocol},
+		{"comma too many", `{"token":"x",}`, ErrProtocol},
+		{"name is no string", `{1:2}`, ErrProtocol},
+		{"control character", "{\"token\":\"\x00\"}", ErrProtocol},
+		{"unknown escape", `{"token":"\x"}`, ErrProtocol},
 		{"twice", `{"token":"x","token":"y"}`, ErrAmbiguous},
 		{"twice, one escaped", `{"token":"x","\u0074oken":"y"}`, ErrAmbiguous},
 		{"twice, one with a short escape", `{"token":"x","a/b":1,"a\/b":2}`, ErrAmbiguous},
@@ -118,24 +118,24 @@ func TestFindRefuses(t *testing.T) {
 		{"lone surrogate", `{"token":"\ud800"}`, ErrAmbiguous},
 		{"lone surrogate elsewhere", `{"token":"x","a":"\udc00x"}`, ErrAmbiguous},
 		{"no UTF-8", "{\"token\":\"x\",\"a\":\"\xff\"}", ErrAmbiguous},
-		{"twice, then cut off", `{"token":"x","token":"y"`, errNotJSON},
+		{"twice, then cut off", `{"token":"x","token":"y"`, ErrProtocol},
 		{"twice among many", `{"token":"x"` + members(40) + `,"m7":1}`, ErrAmbiguous},
-		{"number with leading zero", `{"token":01}`, errNotJSON},
-		{"number that ends with a point", `{"token":1.}`, errNotJSON},
-		{"number without an exponent", `{"token":1e+}`, errNotJSON},
-		{"minus alone", `{"token":-}`, errNotJSON},
-		{"word cut off", `{"token":tru}`, errNotJSON},
-		{"word too long", `{"token":nulll}`, errNotJSON},
-		{"no colon", `{"token" 1}`, errNotJSON},
-		{"no comma", `{"token":[1 2]}`, errNotJSON},
-		{"no value", `{"token":}`, errNotJSON},
-		{"commas alone", `{,}`, errNotJSON},
-		{"comma after an element", `[1,]`, errNotJSON},
-		{"wrong bracket", `{"token":1]`, errNotJSON},
-		{"bracket too many", `{"token":1}}`, errNotJSON},
+		{"number with leading zero", `{"token":01}`, ErrProtocol},
+		{"number that ends with a point", `{"token":1.}`, ErrProtocol},
+		{"number without an exponent", `{"token":1e+}`, ErrProtocol},
+		{"minus alone", `{"token":-}`, ErrProtocol},
+		{"word cut off", `{"token":tru}`, ErrProtocol},
+		{"word too long", `{"token":nulll}`, ErrProtocol},
+		{"no colon", `{"token" 1}`, ErrProtocol},
+		{"no comma", `{"token":[1 2]}`, ErrProtocol},
+		{"no value", `{"token":}`, ErrProtocol},
+		{"commas alone", `{,}`, ErrProtocol},
+		{"comma after an element", `[1,]`, ErrProtocol},
+		{"wrong bracket", `{"token":1]`, ErrProtocol},
+		{"bracket too many", `{"token":1}}`, ErrProtocol},
 		{"just deep enough", nest(maxDepth), nil},
-		{"too deep", nest(maxDepth + 1), errNotJSON},
-		{"too deep after twice", `{"a":1,"a":` + nest(maxDepth) + `}`, errNotJSON},
+		{"too deep", nest(maxDepth + 1), ErrProtocol},
+		{"too deep after twice", `{"a":1,"a":` + nest(maxDepth) + `}`, ErrProtocol},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -201,7 +201,7 @@ func TestFindDeepIsCheap(t *testing.T) {
 		bytes.Repeat([]byte("["), 100<<10),
 		bytes.Repeat([]byte(`{"token":`), 100<<10/9),
 	} {
-		if err := f.find(data, found); !errors.Is(err, errNotJSON) {
+		if err := f.find(data, found); !errors.Is(err, ErrProtocol) {
 			t.Errorf("find: %v", err)
 		}
 		perRun := testing.AllocsPerRun(100, func() { _ = f.find(data, found) })

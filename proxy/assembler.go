@@ -35,9 +35,10 @@ type sink interface {
 	control(h Header, payload, raw []byte) error
 	// message takes a whole message, plain and as it came.
 	message(m Message, raw []byte) error
-	// tooBig is asked whether a message, binary or text, may pass that is
-	// longer than what is read. If it returns nil, it comes through unread.
-	tooBig(binary bool) error
+	// tooBig is asked whether a message may pass that is longer than what is
+	// read, of which it is given the beginning. If it returns nil, it comes
+	// through unread.
+	tooBig(begin Message) error
 	// unread takes a piece of a message that is not read. within: it begins
 	// inside a frame. left: so much of the frame is still to come.
 	unread(raw []byte, within bool, left int64)
@@ -66,6 +67,11 @@ type assembler struct {
 	// unread: the rest of the message that has begun is not collected.
 	unread    bool
 	fragments int
+	// peek is how much of a message that is too long is collected before the
+	// sink is asked about it; deciding says that this goes on.
+	peek     int
+	deciding bool
+	began    int // where its frame begins in raw
 	// skips: the sink wants to see what is not read.
 	skips bool
 }
@@ -155,21 +161,12 @@ func (a *assembler) begin(p []byte, to sink) (int, error) {
 		return 0, ErrTooManyFragments
 	}
 	if h.Length > a.limit-int64(len(a.payload)) {
-		if err := to.tooBig(a.binary); err != nil {
-			return 0, err
+		a.deciding, a.began = true, len(a.raw)
+		a.raw = append(a.raw, header...)
+		a.frame, a.left = h, h.Length
+		if a.limit < 0 || len(a.payload) >= a.peek {
+			return k, a.decide(to)
 		}
-		a.unread = true
-		if a.skips && len(a.payload) > 0 {
-			if err := to.skipped(a.payload); err != nil {
-				return 0, err
-			}
-		}
-		if len(a.raw) > 0 {
-			to.unread(a.raw, false, 0)
-			a.reset()
-		}
-		a.frame, a.scan.remaining = h, h.Length
-		to.unread(header, false, h.Length)
 		return k, nil
 	}
 	if inPlace && h.Fin && h.Op != OpContinuation {
@@ -197,9 +194,33 @@ func (a *assembler) beginControl(h Header, header, p []byte, k int, inPlace bool
 	return k, nil
 }
 
+// decide asks whether a message that is too long may pass unread, and lets out
+// what has been collected of it.
+func (a *assembler) decide(to sink) error {
+	if err := to.tooBig(Message{Binary: a.binary, Data: a.payload}); err != nil {
+		return err
+	}
+	if a.skips && len(a.payload) > 0 {
+		if err := to.skipped(a.payload); err != nil {
+			return err
+		}
+	}
+	raw, left := a.raw, a.left
+	a.reset()
+	a.unread, a.deciding, a.left, a.scan.remaining = true, false, 0, left
+	if a.began > 0 { // whole frames
+		to.unread(raw[:a.began], false, 0)
+	}
+	to.unread(raw[a.began:], false, left)
+	return nil
+}
+
 // collect takes what p has of the frame that has begun.
 func (a *assembler) collect(p []byte, to sink) (int, error) {
 	k := int(min(a.left, int64(len(p))))
+	if a.deciding {
+		k = min(k, a.peek-len(a.payload))
+	}
 	if a.frame.Op.control() {
 		a.ctl = append(a.ctl, p[:k]...)
 	} else {
@@ -207,7 +228,11 @@ func (a *assembler) collect(p []byte, to sink) (int, error) {
 		done := a.frame.Length - a.left
 		a.payload = appendPlain(a.payload, p[:k], a.frame, int(done%4))
 	}
-	if a.left -= int64(k); a.left > 0 {
+	a.left -= int64(k)
+	switch {
+	case a.deciding && (len(a.payload) >= a.peek || a.left == 0):
+		return k, a.decide(to)
+	case a.left > 0:
 		return k, nil
 	}
 	return k, a.endFrame(to)
@@ -232,6 +257,11 @@ func (a *assembler) idle() bool { return len(a.raw) == 0 && len(a.ctl) == 0 && a
 
 // reset forgets what was collected.
 func (a *assembler) reset() { a.raw, a.payload = nil, nil }
+
+// peekSize is how much of a message that is too long is looked at, in bytes.
+// Whoever writes more white space than that in front of it does so to hide
+// something.
+const peekSize = 512
 
 // deliver hands on a message that is one frame and lies in one piece.
 func (a *assembler) deliver(h Header, payload, raw []byte, to sink) error {
@@ -276,7 +306,7 @@ func (a *assembler) dissolve() (collected []byte, left int64, head []byte) {
 		left, head = 0, a.ctl
 	}
 	a.reset()
-	a.ctl, a.head, a.left = nil, nil, 0
+	a.ctl, a.head, a.left, a.deciding = nil, nil, 0, false
 	return collected, left, head
 }
 

@@ -43,7 +43,7 @@ func (r *recorder) message(m Message, raw []byte) error {
 	return nil
 }
 
-func (r *recorder) tooBig(bool) error { return r.big }
+func (r *recorder) tooBig(Message) error { return r.big }
 
 func (r *recorder) skipped(payload []byte) error {
 	r.seen = append(r.seen, payload...)

@@ -32,6 +32,10 @@ type Reader interface {
 	// App judges a message of the application's. It is asked only while the
 	// gate is not open.
 	App(m Message) Verdict
+	// Foreign tells whether a message of the client's that begins so may pass
+	// unread, because it is too long to be read. A [Skipper] sees it in pieces
+	// instead, and is not asked.
+	Foreign(begin Message) bool
 	// Broken says how the socket ends that cannot be read on: for one of the
 	// errors of this package.
 	Broken(err error) End
@@ -84,14 +88,13 @@ type Reading struct {
 	Reader Reader
 	// Pending: nobody has logged in yet.
 	Pending bool
-	// Limit is the longest message of the client's that is read, in bytes. In
-	// a socket that is open, a longer one passes unread unless Strict is set.
+	// Limit is the longest message of the client's that is read, in bytes. A
+	// longer one ends the socket, unless somebody has logged in and it is
+	// foreign.
 	Limit int64
 	// OpenLimit takes the place of Limit after the login, if it is larger.
 	OpenLimit int64
-	// StrictText: a text message that is too long to be read ends the socket.
-	StrictText bool
-	// Strict: what is too long to be read ends the socket.
+	// Strict: no message is foreign.
 	Strict bool
 	// HoldMessages and HoldBytes bound what is held, in each direction.
 	HoldMessages int

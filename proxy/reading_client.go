@@ -7,10 +7,15 @@ type clientSink Gate
 
 func (s *clientSink) stopped() bool {
 	g := (*Gate)(s)
-	if g.readingOver() {
-		g.in.read.asm.limit = -1 // whatever comes passes unread
-	} else if g.State() != StatePending {
-		g.in.read.asm.limit = max(g.talk.Limit, g.talk.OpenLimit)
+	asm := &g.in.read.asm
+	switch {
+	case g.readingOver():
+		asm.limit = -1 // whatever comes passes unread
+	case g.State() != StatePending:
+		asm.limit = max(g.talk.Limit, g.talk.OpenLimit)
+		if !g.talk.Strict && g.skipper == nil {
+			asm.peek = peekSize
+		}
 	}
 	return g.ending.Load() || g.mayStop()
 }
@@ -52,13 +57,17 @@ func (s *clientSink) message(m Message, raw []byte) error {
 	return nil
 }
 
-func (s *clientSink) tooBig(binary bool) error {
+func (s *clientSink) tooBig(begin Message) error {
 	g := (*Gate)(s)
-	strict := g.talk.Strict || g.talk.StrictText && !binary || g.State() == StatePending
-	if g.reading.Load() && strict {
+	switch {
+	case !g.reading.Load():
+		return nil
+	case g.State() == StatePending || g.talk.Strict:
 		return ErrMessageTooBig
+	case g.skipper != nil || g.talk.Reader.Foreign(begin):
+		return nil
 	}
-	return nil
+	return ErrMessageTooBig
 }
 
 func (s *clientSink) skipped(payload []byte) error {

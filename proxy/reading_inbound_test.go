@@ -147,6 +147,39 @@ func TestTooLongMessageEndsStrictly(t *testing.T) {
 	}
 }
 
+// What is too long to be read passes if the reader does not know it by its
+// beginning, however that is cut, and ends the socket otherwise.
+func TestTooLongMessagePassesIfForeign(t *testing.T) {
+	foreign := func(begin Message) bool {
+		if !begin.Binary && len(begin.Data) < peekSize {
+			t.Errorf("asked after %d bytes", len(begin.Data))
+		}
+		return !strings.HasPrefix(strings.TrimLeft(string(begin.Data), " "), "{")
+	}
+	for name, p := range map[string][]byte{
+		"in one frame":      msg(overlong("{")),
+		"binary":            fromClient(0x82, overlong("{")),
+		"in two":            join(fromClient(1, overlong("{")[:theLimit-1]), fromClient(0x80, "..")),
+		"begun with little": join(fromClient(1, " {"), fromClient(0x80, overlong("."))),
+		"behind spaces":     msg(strings.Repeat(" ", 400) + overlong("{")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inReading(t, Reading{}, func(t *testing.T, r *readingRig) {
+				r.reader.foreign = foreign
+				r.clientSends(msg(overlong("x")), join(fromClient(2, "."), fromClient(0x80, overlong("{"))))
+				r.atAppIs(overlong("x"), "binary ….", "."+overlong("{"))
+				for _, b := range p[:len(p)-1] {
+					r.clientSends([]byte{b})
+				}
+				r.atAppIs("close 1001")
+				r.atClientIs("close 1008 " + ErrMessageTooBig.Error())
+				r.client.Close()
+				r.endsNow("broken")
+			})
+		})
+	}
+}
+
 func TestUnreadableMessagesEnd(t *testing.T) {
 	for _, tt := range []struct {
 		err error
@@ -221,8 +254,8 @@ func TestReaderEndsTheSocketBehindUnreadFrame(t *testing.T) {
 			return Verdict{Whole: true}
 		}
 		long := msg(overlong("unread"))
-		r.clientSends(long[:500])
-		r.clientSends(join(long[500:], msg(overlong("unread, too")), msg("end")))
+		r.clientSends(long[:600])
+		r.clientSends(join(long[600:], msg(overlong("unread, too")), msg("end")))
 		r.atAppIs(overlong("unread"), "close 1001")
 		r.atClientIs("close 3000 token expired")
 		r.endsNow("expired")

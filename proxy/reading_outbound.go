@@ -223,7 +223,7 @@ func (g *Gate) passNow(frame []byte) error {
 }
 
 // tooBig is never an error here: what is not read is held.
-func (s *appSink) tooBig(bool) error { return nil }
+func (s *appSink) tooBig(Message) error { return nil }
 
 func (s *appSink) skipped(payload []byte) error {
 	s.skipper.SkipApp(payload)

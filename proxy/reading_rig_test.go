@@ -15,6 +15,8 @@ import (
 // testReader judges messages by what they say, unless client or app does.
 type testReader struct {
 	client, app func(m Message) Verdict
+	// foreign says which messages may pass unread; nil that all may.
+	foreign func(begin Message) bool
 
 	mu     sync.Mutex // guards the following
 	seen   []string   // what was judged
@@ -38,6 +40,9 @@ func byWord(m Message) Verdict {
 	}
 	return Verdict{Whole: true}
 }
+
+// Foreign implements Reader.
+func (r *testReader) Foreign(begin Message) bool { return r.foreign == nil || r.foreign(begin) }
 
 func (r *testReader) judge(who string, f func(Message) Verdict, m Message) Verdict {
 	r.mu.Lock()

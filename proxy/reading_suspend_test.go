@@ -108,9 +108,9 @@ func TestSuspendInFrameOfApplication(t *testing.T) {
 func TestSuspendInFrameOfClient(t *testing.T) {
 	inReading(t, Reading{}, func(t *testing.T, r *readingRig) {
 		frame := fromClient(2, overlong("a"))
-		r.clientSends(frame[:200])
+		r.clientSends(frame[:600])
 		r.suspend()
-		r.clientSends(join(frame[200:], fromClient(0x80, "b"), msg("c")))
+		r.clientSends(join(frame[600:], fromClient(0x80, "b"), msg("c")))
 		r.atAppIs("binary …" + overlong("a"))
 		r.resume()
 		r.atAppIs(".b", "c")
@@ -153,8 +153,9 @@ func TestWordsAndHeldPartOfFrame(t *testing.T) {
 		relay()
 		synctest.Wait()
 		r.gate.Suspend()
-		long := msg("too long to be read")
-		go r.sends(r.client, join(msg("held"), long[:9]))
+		text := "too long to be read" + strings.Repeat(".", peekSize)
+		long := msg(text)
+		go r.sends(r.client, join(msg("held"), long[:peekSize+10]))
 		synctest.Wait()
 		// The first word waits for the application to read, the others for it.
 		r.gate.SayToApp(Text("one"), Text("two"), Text("three"))
@@ -162,8 +163,8 @@ func TestWordsAndHeldPartOfFrame(t *testing.T) {
 		r.gate.Resume(time.Now().Add(time.Hour))
 		got := listen(t, r.appFrames, true, func() {})
 		before := got.take()
-		go r.sends(r.client, long[9:])
-		if all := append(before, got.take()...); !slices.Equal(all, []string{"one", "held", "too long to be read", "two", "three"}) {
+		go r.sends(r.client, long[peekSize+10:])
+		if all := append(before, got.take()...); !slices.Equal(all, []string{"one", "held", text, "two", "three"}) {
 			t.Errorf("the application got %q", all)
 		}
 	})

@@ -1,0 +1,282 @@
+package dialect
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
+)
+
+// forged is a credential that nobody has verified.
+const forged = "FORGED"
+
+// believed is a message of a dialect's that carries a credential, with %s in
+// its place, for applications of the dialect.
+type believed struct {
+	name    string
+	dialect func(pass string) (Dialect, error)
+	passes  []string
+	opening Opening
+	message string
+	names   []string // of members on the way to it
+}
+
+// believedMessages are those of the dialects that read JSON.
+var believedMessages = []believed{
+	{"json", func(pass string) (Dialect, error) { return NewJSON(JSONConfig{Pass: pass}) },
+		[]string{"consume", "strip", "forward"}, Opening{}, `{"type":"auth","token":"%s"}`, []string{"type", "token"}},
+	{"json deep", func(pass string) (Dialect, error) {
+		return NewJSON(JSONConfig{Pass: pass, Match: []Condition{{Pointer: "/method", Values: []string{"login", "renew"}}}, Credential: "/params/0/token"})
+	}, []string{"consume", "strip", "forward"}, Opening{}, `{"method":"login","params":[{"token":"%s"}]}`, []string{"method", "params", "token"}},
+	{"json with a renewal", func(pass string) (Dialect, error) {
+		return NewJSON(JSONConfig{Pass: pass, Renew: &JSONRenewal{Match: []Condition{{Pointer: "/type", Values: []string{"reauth"}}}}})
+	}, []string{"consume", "strip", "forward"}, Opening{}, `{"type":"reauth","token":"%s"}`, []string{"type", "token"}},
+	{"json with records", func(pass string) (Dialect, error) {
+		return NewJSON(JSONConfig{Pass: pass, Prefix: "m", Separator: "\x1e"})
+	}, []string{"consume", "strip", "forward"}, Opening{}, `m{"type":"auth","token":"%s"}`, []string{"type", "token"}},
+	{"graphql", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{}, `{"type":"connection_init","payload":{"headers":{"Authorization":"%s"}}}`, []string{"type", "payload", "headers", "Authorization"}},
+	{"graphql_legacy", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass, Legacy: true}) },
+		[]string{"strip", "forward"}, Opening{}, `{"type":"connection_init","payload":{"authToken":"%s"}}`, []string{"type", "payload", "authToken"}},
+	{"phoenix arrays", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{}, `["1","1","room:1","phx_join",{"token":"%s"}]`, []string{"token"}},
+	{"phoenix objects", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{}, `{"topic":"room:1","event":"phx_join","payload":{"user_token":"%s"},"ref":"1"}`, []string{"event", "payload", "user_token"}},
+	{"phoenix renewal", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{}, `{"topic":"room:1","event":"access_token","payload":{"access_token":"%s"},"ref":"1"}`, []string{"event", "payload", "access_token"}},
+	{"actioncable", func(pass string) (Dialect, error) {
+		return NewActionCable(ActionCableConfig{Pass: pass, Credential: []string{"/token"}})
+	}, []string{"strip", "forward"}, Opening{Early: true}, `{"command":"subscribe","identifier":"{\"channel\":\"C\"}","token":"%s"}`, []string{"command", "token"}},
+	{"actioncable identifier", func(pass string) (Dialect, error) {
+		return NewActionCable(ActionCableConfig{Pass: pass, Credential: []string{"/identifier/token"}})
+	}, []string{"forward"}, Opening{Early: true}, `{"command":"subscribe","identifier":"{\"channel\":\"C\",\"token\":\"%s\"}"}`, []string{"command", "identifier", "token"}},
+	{"actioncable data", func(pass string) (Dialect, error) {
+		return NewActionCable(ActionCableConfig{Pass: pass, Credential: []string{"/data/token"}})
+	}, []string{"strip", "forward"}, Opening{Early: true}, `{"command":"message","identifier":"{\"channel\":\"C\"}","data":"{\"token\":\"%s\"}"}`, []string{"command", "data", "token"}},
+	{"home_assistant", func(pass string) (Dialect, error) { return NewHomeAssistant(HomeAssistantConfig{Pass: pass}) },
+		[]string{"strip", "forward", "consume"}, Opening{Early: true}, `{"type":"auth","access_token":"%s"}`, []string{"type", "access_token"}},
+	{"socketio", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{Early: true, Query: "EIO=4"}, `40/admin,{"token":"%s"}`, []string{"token"}},
+	{"socketio 2", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
+		[]string{"strip", "forward"}, Opening{Early: true, Query: "EIO=3"}, `40/admin?token=%s`, []string{"token"}},
+}
+
+// disguise writes a message in another way, in which some application still
+// reads it.
+type disguise struct {
+	name string
+	as   func(b believed, message string) []string
+}
+
+// one is a disguise of one text.
+func one(as func(message string) string) func(believed, string) []string {
+	return func(_ believed, message string) []string { return []string{as(message)} }
+}
+
+// body splits a message into what stands in front of its JSON, and that.
+func body(message string) (head, text string) {
+	i := strings.IndexAny(message, "{[")
+	if i < 0 {
+		return message, ""
+	}
+	return message[:i], message[i:]
+}
+
+// inBody is a disguise of the JSON of a message.
+func inBody(as func(text string) string) func(believed, string) []string {
+	return one(func(message string) string {
+		head, text := body(message)
+		if text == "" {
+			return message
+		}
+		return head + as(text)
+	})
+}
+
+// otherCases returns a name in other cases of letters.
+func otherCases(name string) []string {
+	cases := []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], name[:len(name)-1] + strings.ToUpper(name[len(name)-1:])}
+	for plain, folded := range map[string]string{"k": "\u212a", "s": "\u017f", "i": "\u0131"} {
+		if strings.Contains(name, plain) {
+			cases = append(cases, strings.Replace(name, plain, folded, 1))
+		}
+	}
+	return cases
+}
+
+// disguises are what was seen to be read in practice.
+var disguises = []disguise{
+	{"as it is", one(func(m string) string { return m })},
+	{"padded", inBody(func(text string) string { return text + strings.Repeat(" ", 17000) })},
+	{"behind white space", inBody(func(text string) string { return " \n\t" + text })},
+	{"behind a byte order mark", inBody(func(text string) string { return "\ufeff" + text })},
+	{"behind a comment", inBody(func(text string) string { return "/**/" + text })},
+	{"behind a line of comment", inBody(func(text string) string { return "//x\n" + text })},
+	{"with more behind it", inBody(func(text string) string { return text + "{}" })},
+	{"with garbage behind it", inBody(func(text string) string { return text + "x" })},
+	{"with a NUL behind it", inBody(func(text string) string { return text + "\x00" })},
+	{"with a comma too many", inBody(func(text string) string { return text[:len(text)-1] + "," + text[len(text)-1:] })},
+	{"single quotes", inBody(func(text string) string { return strings.ReplaceAll(text, `"`, `'`) })},
+	{"nested too deep", inBody(func(text string) string {
+		end := len(text) - 1
+		if text[end] == '}' {
+			return text[:end] + `,"x":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + "}"
+		}
+		return text[:end] + "," + strings.Repeat("[", 33) + strings.Repeat("]", 33) + "]"
+	})},
+	{"NaN", inBody(func(text string) string {
+		end := len(text) - 1
+		if text[end] == '}' {
+			return text[:end] + `,"x":NaN}`
+		}
+		return text[:end] + ",NaN]"
+	})},
+	{"cut off", inBody(func(text string) string { return text[:len(text)-1] })},
+	{"escaped", func(b believed, m string) (out []string) {
+		for _, name := range b.names {
+			if strings.Contains(m, "{") {
+				out = append(out, strings.ReplaceAll(m, name, fmt.Sprintf(`\u%04x`, name[0])+name[1:]))
+			}
+		}
+		return out
+	}},
+	{"a member in another case", func(b believed, m string) (out []string) {
+		for _, name := range b.names {
+			for _, other := range otherCases(name) {
+				out = append(out, strings.NewReplacer(name+`":`, other+`":`, name+`\":`, other+`\":`, name+"=", other+"=").Replace(m))
+			}
+		}
+		return out
+	}},
+	{"a member twice", func(b believed, m string) (out []string) {
+		last := b.names[len(b.names)-1]
+		for _, other := range append(otherCases(last), last) {
+			for _, quote := range []string{`"`, `\"`} {
+				old := quote + last + quote + ":" + quote + forged + quote
+				harmless := quote + other + quote + ":" + quote + "x" + quote
+				out = append(out, strings.Replace(m, old, harmless+","+old, 1), strings.Replace(m, old, old+","+harmless, 1))
+			}
+		}
+		return out
+	}},
+}
+
+// TestNothingIsBelievedUnverified: whatever writes it, a credential is verified
+// or goes nowhere, in every state, whatever has logged the socket in.
+func TestNothingIsBelievedUnverified(t *testing.T) {
+	t.Parallel()
+	for _, b := range believedMessages {
+		for _, pass := range b.passes {
+			t.Run(b.name+"/"+pass, func(t *testing.T) {
+				t.Parallel()
+				d, err := b.dialect(pass)
+				if err != nil {
+					t.Fatal(err)
+				}
+				message := fmt.Sprintf(b.message, forged)
+				for _, as := range disguises {
+					for _, text := range as.as(b, message) {
+						checkBelieved(t, d, b.opening, as.name, []byte(text))
+					}
+				}
+			})
+		}
+	}
+}
+
+// checkBelieved checks that nothing of a message in a disguise, as text and
+// binary, alone and in a frame with others, is handed on unverified.
+func checkBelieved(t *testing.T, d Dialect, o Opening, name string, text []byte) {
+	t.Helper()
+	for _, binary := range []bool{false, true} {
+		for st := Pending; st <= Suspended; st++ {
+			s := d.Start(o)
+			if s.Idle() {
+				t.Fatal("the socket is not read")
+			}
+			m := proxy.Message{Binary: binary, Data: bytes.Clone(text)}
+			parts, err := s.Client(st, m)
+			if err != nil {
+				continue
+			}
+			if credential := handedOn(st, parts, m); credential != "" {
+				t.Errorf("%s, state %d, binary %v: %.200q is handed on as %s", name, st, binary, text, credential)
+			}
+		}
+	}
+}
+
+// handedOn tells what of m goes on without a look at the forged credential in
+// it, "" if nothing does.
+func handedOn(st State, parts []Part, m proxy.Message) string {
+	for _, p := range parts {
+		data := p.Message.Data
+		if p.Whole {
+			data = m.Data
+		}
+		switch {
+		case p.Nothing || !bytes.Contains(data, []byte(forged)):
+		case st == Pending && p.Kind == Data: // it ends the socket
+		case p.Kind != Login:
+			return fmt.Sprintf("kind %d", p.Kind)
+		case p.Credential != forged:
+			return "a login of " + p.Credential
+		}
+	}
+	return ""
+}
+
+// TestForeignPasses: what is no message of a protocol is the application's
+// data, in every dialect.
+func TestForeignPasses(t *testing.T) {
+	t.Parallel()
+	messages := []proxy.Message{
+		proxy.Text("PING"), proxy.Text(""), proxy.Text("ls -l\r"), proxy.Text("\x1b[A"),
+		{Binary: true}, {Binary: true, Data: []byte("OggS\x00\x02")}, {Binary: true, Data: []byte("{\x93\x17\xf0\"\x00\xff")},
+		{Binary: true, Data: []byte("[\x80\x81\x82")}, {Binary: true, Data: []byte("\xff\xfe\x01\x02\x03\x04")},
+	}
+	for _, b := range believedMessages {
+		d, err := b.dialect(b.passes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			parts, err := d.Start(b.opening).Client(Open, m)
+			if err != nil || len(parts) != 1 || !parts[0].Whole || parts[0].Kind != Data {
+				t.Errorf("%s: %q is %+v, %v", b.name, m.Data, parts, err)
+			}
+			long := proxy.Message{Binary: m.Binary, Data: append(bytes.Clone(m.Data), bytes.Repeat([]byte{0x93, 'x'}, 300)...)}
+			if !m.Binary {
+				long.Data = append(bytes.Clone(m.Data), strings.Repeat("x", 600)...)
+			}
+			if !d.Start(b.opening).Foreign(long) {
+				t.Errorf("%s: %.20q does not pass if it is too long", b.name, long.Data)
+			}
+		}
+	}
+}
+
+// TestNothingTooLongIsBelieved: what could be a message that carries a
+// credential is not foreign, whatever stands in front of it.
+func TestNothingTooLongIsBelieved(t *testing.T) {
+	t.Parallel()
+	for _, b := range believedMessages {
+		d, err := b.dialect(b.passes[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		message := fmt.Sprintf(b.message, forged)
+		for _, as := range disguises {
+			for _, text := range as.as(b, message) {
+				for _, binary := range []bool{false, true} {
+					begin := proxy.Message{Binary: binary, Data: append([]byte(text), strings.Repeat(" ", 1000)...)[:512]}
+					if (!binary || b.opening.Query != "EIO=3") && d.Start(b.opening).Foreign(begin) && !strings.HasPrefix(text, "401") {
+						t.Errorf("%s, %s, binary %v: %.100q passes unread", b.name, as.name, binary, text)
+					}
+				}
+			}
+		}
+	}
+}
