@@ -141,7 +141,7 @@ func (s *cableSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 		!s.repeated && command.equals(m.Data, "message") && st != Pending)
 	switch {
 	case carries && m.Binary:
-		return nil, ErrProtocol
+		return inBinary(st)
 	case carries:
 		return s.carrier(m, found, st == Pending)
 	case command.equals(m.Data, "pong") && !m.Binary:

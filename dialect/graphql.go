@@ -155,7 +155,7 @@ func (d *graphQL) login(st State, m proxy.Message, found []span) ([]Part, error)
 	case st != Pending && !credential.there:
 		return asWhole, nil
 	case m.Binary:
-		return nil, ErrProtocol
+		return inBinary(st)
 	}
 	p := Part{Kind: Login, Credential: credential.text, Whole: true}
 	if d.strip && credential.there {

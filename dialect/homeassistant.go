@@ -84,7 +84,7 @@ func (d *homeAssistant) Client(st State, m proxy.Message) ([]Part, error) {
 	}
 	switch {
 	case kind.equals(m.Data, "auth") && m.Binary:
-		return nil, ErrProtocol
+		return inBinary(st)
 	case kind.equals(m.Data, "auth"):
 		return d.login(st, m, found)
 	case kind.equals(m.Data, "ping") && st == Suspended && !m.Binary:

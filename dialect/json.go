@@ -218,6 +218,8 @@ func (s *jsonSpeaker) record(st State, m proxy.Message) (Part, error) {
 		case !ok, !s.meant(r, err, body, found):
 		case err != nil:
 			return Part{}, err
+		case m.Binary && st == Pending:
+			return Part{Whole: true}, nil
 		case m.Binary:
 			return Part{}, ErrProtocol
 		default:

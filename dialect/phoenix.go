@@ -77,7 +77,7 @@ func (d *phoenix) Client(st State, m proxy.Message) ([]Part, error) {
 	}
 	if event, is := phoenixPushEvent(m); is {
 		if event == phoenixJoin || event == phoenixRenewal {
-			return nil, ErrProtocol
+			return inBinary(st)
 		}
 		return asWhole, nil
 	}
@@ -87,7 +87,7 @@ func (d *phoenix) Client(st State, m proxy.Message) ([]Part, error) {
 	}
 	switch {
 	case m.Binary && (msg.is(phoenixEvent, phoenixJoin) || msg.is(phoenixEvent, phoenixRenewal)):
-		return nil, ErrProtocol
+		return inBinary(st)
 	case m.Binary:
 	case msg.is(phoenixEvent, phoenixJoin):
 		return d.join(st, msg)

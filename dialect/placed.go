@@ -93,6 +93,15 @@ func unread(err error, could bool) ([]Part, error) {
 	return nil, err
 }
 
+// inBinary is what becomes of a binary message that carries a credential. Before
+// the login it is one like any other that does not log in.
+func inBinary(st State) ([]Part, error) {
+	if st == Pending {
+		return asWhole, nil
+	}
+	return nil, ErrProtocol
+}
+
 // carried is a credential in a message.
 type carried struct {
 	text  string

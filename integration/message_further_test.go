@@ -31,9 +31,9 @@ func TestAttackFurtherToken(t *testing.T) {
 		c.says(t, again, long)
 		p.hears(t, again, long)
 
-		huge := hugeFrame() // its payload need not come
+		huge := hugeFrame() // its beginning is enough
 		huge[0] = 0x80 | opText
-		if err := c.writeRaw(huge); err != nil {
+		if err := c.writeRaw(append(huge, `["6","6"`+strings.Repeat(" ", 600)...)); err != nil {
 			t.Fatal(err)
 		}
 		c.broken(t, closeTooBig)
