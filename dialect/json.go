@@ -215,6 +215,8 @@ func (s *jsonSpeaker) record(st State, m proxy.Message) (Part, error) {
 	}
 	for _, r := range s.rules(st) {
 		switch {
+		case ok && err == nil && !s.every && !r.holds(body, found) && r.couldBeMeant(body, found):
+			return Part{}, ErrAmbiguous
 		case !ok, !s.meant(r, err, body, found):
 		case err != nil:
 			return Part{}, err

@@ -189,6 +189,41 @@ func (r *rule) couldHold(data []byte, found []span) bool {
 	return true
 }
 
+// couldBeMeant tells whether a message that is not ambiguous, and for which the
+// rule does not hold, is still one of the rule's to an application that compares
+// loosely, as JavaScript's == does: 2 is "2" to that, and ["auth"] is "auth".
+func (r *rule) couldBeMeant(data []byte, found []span) bool {
+	if !found[r.credential].is() {
+		return false
+	}
+	for _, c := range r.match {
+		if !c.holds(data, found) && !c.holdsLoosely(data, found) {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsLoosely tells whether the value meets the condition, or could if its type
+// did not matter.
+func (c condition) holdsLoosely(data []byte, found []span) bool {
+	s := found[c.id]
+	if !s.is() {
+		return false
+	}
+	got, isText := s.text(data)
+	if !isText {
+		got = string(s.raw(data))
+	}
+	for _, v := range c.values {
+		want := v.raw + v.text // one of which is empty
+		if got == want || sameNumber(got, want) || got != "" && got[0] == '[' && strings.Contains(got, want) {
+			return true
+		}
+	}
+	return false
+}
+
 // possible tells, at almost no cost, whether the rule can hold for a message
 // that is not written otherwise.
 func (r *rule) possible(data []byte) bool {

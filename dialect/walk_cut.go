@@ -40,12 +40,13 @@ func (s span) equals(data []byte, text string) bool {
 }
 
 // couldBe tells whether the value can be the string text for one of those who
-// read data, if that is ambiguous.
+// read data, if that is ambiguous. What is written in C ends at a NUL.
 func (s span) couldBe(data []byte, text string) bool {
 	if !s.is() {
 		return false
 	}
 	got, ok := s.text(data)
+	got, _, _ = strings.Cut(got, "\x00")
 	return s.many || got == text || !ok && data[s.start] == '"'
 }
 
