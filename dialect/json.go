@@ -192,7 +192,7 @@ func (d *jsonDialect) mayCarry(m proxy.Message) bool {
 
 // rules are those that may be meant in a state, in the order they are tried.
 func (s *jsonSpeaker) rules(st State) []*rule {
-	if s.every || st == Pending {
+	if st == Pending {
 		return s.d.rules[len(s.d.rules)-1:]
 	}
 	return s.d.rules
@@ -200,54 +200,68 @@ func (s *jsonSpeaker) rules(st State) []*rule {
 
 // record reads one record of the client's.
 func (s *jsonSpeaker) record(st State, m proxy.Message) (Part, error) {
-	body, _, _, ok := s.d.body(m.Data)
+	body, _, _, prefixed := s.d.body(m.Data)
 	found := s.found
 	err := s.d.client.findIn(proxy.Message{Binary: m.Binary, Data: body}, found)
+	unread := err != nil && !errors.Is(err, ErrAmbiguous)
 	switch {
-	case s.every && err != nil && !errors.Is(err, ErrAmbiguous):
+	case unread && s.every:
 		return Part{Kind: Login, Whole: true}, nil // without a credential
-	case !ok && s.d.couldBegin(body):
+	case !prefixed && s.d.couldBegin(body):
 		return Part{}, ErrProtocol
-	case errors.Is(err, errForeign), !ok && errors.Is(err, ErrProtocol):
-		return Part{Whole: true}, nil
-	case errors.Is(err, ErrProtocol):
+	case unread && prefixed && !errors.Is(err, errForeign):
 		return Part{}, err
-	}
-	for _, r := range s.rules(st) {
+	case unread:
+		return Part{Whole: true}, nil
+	case prefixed:
+		r, err := s.meant(st, err, body, found)
 		switch {
-		case ok && err == nil && !s.every && !r.holds(body, found) && r.couldBeMeant(body, found):
-			return Part{}, ErrAmbiguous
-		case !ok, !s.meant(r, err, body, found):
 		case err != nil:
 			return Part{}, err
-		case m.Binary && st == Pending:
-			return Part{Whole: true}, nil
-		case m.Binary:
+		case r != nil && m.Binary && st != Pending:
 			return Part{}, ErrProtocol
-		default:
+		case r != nil && !m.Binary:
 			return s.credential(r, m.Data, found), nil
 		}
 	}
-	switch {
-	case err == nil && st == Pending && !m.Binary && anyHolds(s.d.allow, body, found):
-		return Part{Kind: Harmless, Whole: true}, nil
-	case s.every:
-		return Part{Kind: Login, Whole: true, Context: s.context(err, body)}, nil
-	}
-	return Part{Whole: true}, nil
+	return s.other(st, m, body, err), nil
 }
 
-// meant tells whether a record that was read with err carries the credential
-// of a rule, for one of those who read it if it is ambiguous.
-func (s *jsonSpeaker) meant(r *rule, err error, body []byte, found []span) bool {
+// other is the part of a record that carries no credential. err is that of
+// reading it.
+func (s *jsonSpeaker) other(st State, m proxy.Message, body []byte, err error) Part {
 	switch {
+	case err == nil && st == Pending && !m.Binary && anyHolds(s.d.allow, body, s.found):
+		return Part{Kind: Harmless, Whole: true}
 	case s.every:
-		return found[r.credential].is()
-	case err != nil:
-		return r.couldHold(body, found)
-	default:
-		return r.holds(body, found)
+		return Part{Kind: Login, Whole: true, Context: s.context(err, body)}
 	}
+	return Part{Whole: true}
+}
+
+// meant returns the rule that a record, which was read with err, is one of, nil
+// if it is one of none. The error is ErrAmbiguous if it is one of a rule's for
+// some only of those who read it.
+func (s *jsonSpeaker) meant(st State, err error, body []byte, found []span) (*rule, error) {
+	if s.every {
+		r := s.d.rules[len(s.d.rules)-1]
+		if !found[r.credential].is() {
+			return nil, nil //nolint:nilnil // see above
+		}
+		return r, err
+	}
+	for _, r := range s.rules(st) {
+		switch {
+		case err != nil && r.couldHold(body, found):
+			return nil, err
+		case err != nil:
+		case r.holds(body, found):
+			return r, nil
+		case r.couldBeMeant(body, found):
+			return nil, ErrAmbiguous
+		}
+	}
+	return nil, nil //nolint:nilnil // see above
 }
 
 // credential is the part of a record that carries one, or should.
