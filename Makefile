@@ -9,6 +9,9 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0
 # How long each fuzz target runs, in "make fuzz".
 FUZZTIME ?= 10s
 
+# How long the tests of one package may take, on a machine that is busy.
+TIMEOUT ?= 20m
+
 # The race detector needs a C compiler. "make test RACE=-race" insists on it.
 RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -33,8 +36,8 @@ check: lint vuln test fuzz e2e
 test:
 	@test -n '$(RACE)' || echo 'no C compiler: testing without the race detector'
 	$(GO) vet ./...
-	$(GO) run ./tools/noskip $(RACE) -shuffle=on $$($(GO) list ./... | grep -v '/integration$$')
-	$(GO) run ./tools/noskip $(RACE) -shuffle=on ./integration
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on -timeout=$(TIMEOUT) $$($(GO) list ./... | grep -v '/integration$$')
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on -timeout=$(TIMEOUT) ./integration
 
 # One at a time, since go test fuzzes one target of one package at a time. A
 # target counts only where it is declared: at the start of a line of a test.
@@ -75,6 +78,6 @@ bench-quick:
 .PHONY: soak
 soak:
 	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
-	$(GO) test -count=1 -tags soak -run TestSoak -v ./integration
+	$(GO) test -count=1 -tags soak -run TestSoak -timeout=1h -v ./integration
 	$(MAKE) fuzz FUZZTIME=3m
 	$(GO) run ./bench --rounds 31
