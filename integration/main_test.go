@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(tempDir)
 	if caddyBinary = os.Getenv(caddyVariable); caddyBinary == "" {
-		if caddyBinary, err = build("caddy", "../cmd/caddy"); err != nil {
+		if caddyBinary, err = build("caddy", module+"/cmd/caddy"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -56,16 +56,19 @@ func run(m *testing.M) int {
 
 // testCaddy returns the path of the program of testcaddy, which is built when a
 // test first needs it.
-var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", "./testcaddy") })
+var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", module+"/integration/testcaddy") })
+
+// module is what the programs that are built belong to.
+const module = "github.com/caddy-websocket-auth/caddy-websocket-auth"
 
 // build builds the program of a package and returns its path.
-func build(name, folder string) (string, error) {
+func build(name, path string) (string, error) {
 	binary := filepath.Join(tempDir, name)
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
 	args := append([]string{"build", "-o", binary}, buildFlags...)
-	out, err := exec.Command("go", append(args, folder)...).CombinedOutput()
+	out, err := exec.Command("go", append(args, path)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
 	}
