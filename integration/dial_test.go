@@ -62,13 +62,20 @@ func dial(t testing.TB, addr string, h handshake) (*websocket.Conn, *http.Respon
 	return conn, resp, nil
 }
 
-// mustDial is dial for a handshake that is accepted.
-func mustDial(t testing.TB, addr string, h handshake) (*websocket.Conn, *http.Response) {
+// mustDial is dial for a handshake that is accepted. While it cannot be known
+// who somebody is, because the keys are still on their way, it waits.
+func mustDial(t testing.TB, addr string, h handshake) (conn *websocket.Conn, resp *http.Response) {
 	t.Helper()
-	conn, resp, err := dial(t, addr, h)
-	if err != nil {
-		t.Fatalf("handshake refused: %v", describe(resp, err))
-	}
+	eventually(t, patience, func() string {
+		var err error
+		if conn, resp, err = dial(t, addr, h); err == nil {
+			return ""
+		}
+		if resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("handshake refused: %v", describe(resp, err))
+		}
+		return resp.Status
+	})
 	return conn, resp
 }
 

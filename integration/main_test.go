@@ -40,9 +40,7 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	flag.Parse()
-	// The tests wait more than they compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := beside(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -52,6 +50,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// beside has eight tests run beside each other, unless -parallel says how many:
+// they wait more than they compute.
+func beside() error {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if said {
+		return nil
+	}
+	return flag.Set("test.parallel", "8")
 }
 
 // testCaddy returns the path of the program of testcaddy, which is built when a

@@ -35,10 +35,10 @@ type renewalLoad struct {
 // time.
 func TestRenewalUnderLoad(t *testing.T) {
 	t.Parallel()
-	life := 2500 * time.Millisecond
+	interval, life := 25*time.Millisecond, 2500*time.Millisecond
 	pace.Try(t, func(t testing.TB) {
-		life *= 2 // each time, for a machine that is too slow
-		l := &renewalLoad{sockets: 100, lasts: 3 * life, interval: 50 * time.Millisecond, life: life}
+		interval, life = 2*interval, 2*life // each time, for a machine that is too slow
+		l := &renewalLoad{sockets: 100, lasts: 3 * life, interval: interval, life: life}
 		l.run(t)
 	})
 }

@@ -187,13 +187,20 @@ func (s *site) send(t testing.TB, version, path string, header http.Header, chan
 	return c, answer
 }
 
-// open opens a WebSocket on a connection of its own.
-func (s *site) open(t testing.TB, version, path string, header http.Header) *wsConn {
+// open opens a WebSocket on a connection of its own. While it cannot be known
+// who somebody is, because the keys are still on their way, it waits.
+func (s *site) open(t testing.TB, version, path string, header http.Header) (c *wsConn) {
 	t.Helper()
-	c, answer := s.handshake(t, version, path, header)
-	if c == nil {
-		t.Fatalf("handshake over %s refused: %s", version, answer.Status)
-	}
+	eventually(t, patience, func() string {
+		var answer *http.Response
+		if c, answer = s.handshake(t, version, path, header); c != nil {
+			return ""
+		}
+		if answer.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("handshake over %s refused: %s", version, answer.Status)
+		}
+		return answer.Status
+	})
 	return c
 }
 
