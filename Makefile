@@ -9,6 +9,9 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.8.0
 # How long each fuzz target runs, in "make fuzz".
 FUZZTIME ?= 10s
 
+# How long the tests of one package may take, on a machine that is busy.
+TIMEOUT ?= 20m
+
 # The race detector needs a C compiler. "make test RACE=-race" insists on it.
 RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -27,14 +30,20 @@ help:
 .PHONY: check
 check: lint vuln test fuzz e2e
 
-# The integration tests come last and alone: tokens run out in them while
-# others keep the machine busy.
+# Packages that load the machine, or look at moments, have it to themselves. The
+# others run beside each other, two at a time on two cores, and so do the tests
+# of each that wait for a Caddy. That is built once for all of them.
+ALONE = /integration(/load)?$$
+
 .PHONY: test
 test:
 	@test -n '$(RACE)' || echo 'no C compiler: testing without the race detector'
 	$(GO) vet ./...
-	$(GO) run ./tools/noskip $(RACE) -shuffle=on $$($(GO) list ./... | grep -v '/integration$$')
-	$(GO) run ./tools/noskip $(RACE) -shuffle=on ./integration
+	@set -ex; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	export INTEGRATION_CADDY="$$folder/caddy"; \
+	$(GO) build $(RACE) -o "$$INTEGRATION_CADDY" ./cmd/caddy; \
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on -timeout=$(TIMEOUT) -parallel=4 $$($(GO) list ./... | grep -vE '$(ALONE)'); \
+	$(GO) run ./tools/noskip $(RACE) -shuffle=on -timeout=$(TIMEOUT) -p=1 $$($(GO) list ./... | grep -E '$(ALONE)')
 
 # One at a time, since go test fuzzes one target of one package at a time. A
 # target counts only where it is declared: at the start of a line of a test.
@@ -75,6 +84,6 @@ bench-quick:
 .PHONY: soak
 soak:
 	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
-	$(GO) test -count=1 -tags soak -run TestSoak -v ./integration
+	$(GO) test -count=1 -tags soak -run TestSoak -timeout=1h -p=1 -v ./integration/...
 	$(MAKE) fuzz FUZZTIME=3m
 	$(GO) run ./bench --rounds 31

@@ -56,7 +56,7 @@ func (d testDemo) testMessages() {
 // until she has a new one.
 func (d testDemo) testRenewal(carry carrier, logIn func(*person)) {
 	d.t.Helper()
-	alice := d.person(renewPath, carry, "alice", 3)
+	alice := d.person(renewPath, carry, "alice", shortly())
 	logIn(alice)
 	alice.await("welcome")
 	bob := d.person(chatPath, testCarriers["bearer"], "bob", 60)

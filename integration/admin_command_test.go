@@ -11,7 +11,7 @@ import (
 )
 
 // command runs `caddy websocket-auth` against p.
-func (p *caddyProc) command(t *testing.T, args ...string) (output string, ok bool) {
+func (p *caddyProc) command(t testing.TB, args ...string) (output string, ok bool) {
 	t.Helper()
 	return runCaddy(t, "", append(append([]string{"websocket-auth"}, args...), "--address", p.adminAddr)...)
 }

@@ -50,7 +50,7 @@ func TestCommandsInDocs(t *testing.T) {
 }
 
 // undo takes back what a page has revoked, so that alice comes in again.
-func (d *docsRig) undo(t *testing.T) {
+func (d *docsRig) undo(t testing.TB) {
 	t.Helper()
 	for _, r := range d.revocations(t, "") {
 		name := url.Values{"issuer": {r.Issuer}}
@@ -65,7 +65,7 @@ func (d *docsRig) undo(t *testing.T) {
 
 // inspected writes the files that the pages inspect, and returns what puts
 // their names, and a jti that is there, in the place of the pages'.
-func (d *docsRig) inspected(t *testing.T) *strings.Replacer {
+func (d *docsRig) inspected(t testing.TB) *strings.Replacer {
 	t.Helper()
 	folder := t.TempDir()
 	config, token := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "token.txt")

@@ -22,7 +22,7 @@ const docsSite = `
 		trusted_proxies static 127.0.0.1/8
 	}
 	websocket_auth {
-		lockout 3 1m 1m
+		lockout 3 10m 1m
 	}
 }
 (app) {
@@ -58,7 +58,7 @@ type docsRig struct {
 }
 
 // startDocsRig starts the site and the application behind it.
-func startDocsRig(t *testing.T) *docsRig {
+func startDocsRig(t testing.TB) *docsRig {
 	t.Helper()
 	d := &docsRig{site: &site{issuer: newIssuer(t)}, app: startPeerApp(t, nil)}
 	d.caddyProc = startCaddy(t, docsSite, withEnv("JWKS", d.issuer.jwksURL()), withEnv("APP", d.app.addr()))
@@ -66,7 +66,7 @@ func startDocsRig(t *testing.T) *docsRig {
 }
 
 // client opens a socket of a subject's, seen from an address of the page's.
-func (d *docsRig) client(t *testing.T, addr, subject string) *peer {
+func (d *docsRig) client(t testing.TB, addr, subject string) *peer {
 	t.Helper()
 	token := d.issuer.token(map[string]any{
 		"iss": "https://id.example.com", "sub": subject, "jti": "token-1", "sid": "session-1",
@@ -141,7 +141,7 @@ func TestAdminDocs(t *testing.T) {
 }
 
 // prepare brings about what an example is about.
-func (d *docsRig) prepare(t *testing.T, command string) {
+func (d *docsRig) prepare(t testing.TB, command string) {
 	t.Helper()
 	switch {
 	case strings.Contains(command, "lost her phone"):
@@ -152,7 +152,7 @@ func (d *docsRig) prepare(t *testing.T, command string) {
 }
 
 // lockOut has an address of the page's locked out.
-func (d *docsRig) lockOut(t *testing.T) {
+func (d *docsRig) lockOut(t testing.TB) {
 	t.Helper()
 	bad := bearer("/", sign(jwt{claims: d.issuer.claims(), key: strangerKey()}))
 	bad.header.Set("X-Forwarded-For", "192.0.2.66")
@@ -163,7 +163,7 @@ func (d *docsRig) lockOut(t *testing.T) {
 }
 
 // run runs one command line of the page.
-func (d *docsRig) run(t *testing.T, words []string) string {
+func (d *docsRig) run(t testing.TB, words []string) string {
 	t.Helper()
 	if words[0] == "caddy" {
 		args := words[1:]
@@ -212,7 +212,7 @@ func (d *docsRig) run(t *testing.T, words []string) string {
 }
 
 // shellWords splits a line as a shell does, as far as the page needs it.
-func shellWords(t *testing.T, line string) []string {
+func shellWords(t testing.TB, line string) []string {
 	t.Helper()
 	var words []string
 	word, quote, begun := "", rune(0), false
@@ -241,7 +241,7 @@ func shellWords(t *testing.T, line string) []string {
 }
 
 // compareJSON says how two answers differ in more than times.
-func compareJSON(t *testing.T, got, want string) string {
+func compareJSON(t testing.TB, got, want string) string {
 	t.Helper()
 	var values [2]any
 	for i, text := range []string{got, want} {

@@ -22,7 +22,7 @@ type adminRevocation struct {
 }
 
 // revoke revokes and returns the revocation and how many sockets it has ended.
-func (p *caddyProc) revoke(t *testing.T, revocation map[string]any) (adminRevocation, int) {
+func (p *caddyProc) revoke(t testing.TB, revocation map[string]any) (adminRevocation, int) {
 	t.Helper()
 	text, err := json.Marshal(revocation)
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *caddyProc) revoke(t *testing.T, revocation map[string]any) (adminRevoca
 	return answer.Revocation, answer.Sockets
 }
 
-func (p *caddyProc) revocations(t *testing.T, query string) []adminRevocation {
+func (p *caddyProc) revocations(t testing.TB, query string) []adminRevocation {
 	t.Helper()
 	return answer[struct{ Revocations []adminRevocation }](t, p, "revocations?"+query).Revocations
 }
@@ -122,7 +122,7 @@ func TestAdminRevocationPages(t *testing.T) {
 // TestAdminLockouts: who is locked out is listed, and let in again.
 func TestAdminLockouts(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{globals: "websocket_auth {\nlockout 3 1m 5m\n}"}, nil)
+	s := startPeerSite(t, siteOptions{globals: "websocket_auth {\nlockout 3 10m 5m\n}"}, nil)
 	bad := http.Header{"Authorization": {"Bearer " + sign(jwt{claims: s.issuer.claims(), key: strangerKey()})}}
 	for range 3 {
 		if _, answer := s.handshake(t, h1, "/", bad); answer.StatusCode != http.StatusUnauthorized {

@@ -31,7 +31,7 @@ type adminSession struct {
 }
 
 // ask sends the admin API a request and returns the status and the body.
-func (p *caddyProc) ask(t *testing.T, method, path, body string, header http.Header) (int, string) {
+func (p *caddyProc) ask(t testing.TB, method, path, body string, header http.Header) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -62,7 +62,7 @@ func (p *caddyProc) ask(t *testing.T, method, path, body string, header http.Hea
 }
 
 // asks expects this answer with status 200.
-func (p *caddyProc) asks(t *testing.T, method, path, body, want string) {
+func (p *caddyProc) asks(t testing.TB, method, path, body, want string) {
 	t.Helper()
 	if status, got := p.ask(t, method, path, body, nil); status != http.StatusOK || got != want {
 		t.Fatalf("%s %s: %d %s, want %s", method, path, status, got, want)
@@ -70,7 +70,7 @@ func (p *caddyProc) asks(t *testing.T, method, path, body, want string) {
 }
 
 // answer asks for something that is JSON.
-func answer[T any](t *testing.T, p *caddyProc, path string) (value T) {
+func answer[T any](t testing.TB, p *caddyProc, path string) (value T) {
 	t.Helper()
 	status, text := p.ask(t, http.MethodGet, path, "", nil)
 	if err := json.Unmarshal([]byte(text), &value); err != nil || status != http.StatusOK {
@@ -80,13 +80,13 @@ func answer[T any](t *testing.T, p *caddyProc, path string) (value T) {
 }
 
 // sessions returns the sessions that a query names.
-func (p *caddyProc) sessions(t *testing.T, query string) []adminSession {
+func (p *caddyProc) sessions(t testing.TB, query string) []adminSession {
 	t.Helper()
 	return answer[struct{ Sessions []adminSession }](t, p, "sessions?"+query).Sessions
 }
 
 // noSessionLeft waits until there is none.
-func (p *caddyProc) noSessionLeft(t *testing.T) {
+func (p *caddyProc) noSessionLeft(t testing.TB) {
 	t.Helper()
 	eventually(t, patience, func() string {
 		if all := p.sessions(t, ""); len(all) > 0 {
@@ -97,7 +97,7 @@ func (p *caddyProc) noSessionLeft(t *testing.T) {
 }
 
 // session returns one session.
-func (p *caddyProc) session(t *testing.T, id string) adminSession {
+func (p *caddyProc) session(t testing.TB, id string) adminSession {
 	t.Helper()
 	return answer[adminSession](t, p, "sessions/"+id)
 }
@@ -163,7 +163,7 @@ func TestAdminSessions(t *testing.T) {
 
 // counted returns a session as soon as so many messages to the client are
 // counted, which is after it has got them.
-func (p *caddyProc) counted(t *testing.T, id string, out int64) (got adminSession) {
+func (p *caddyProc) counted(t testing.TB, id string, out int64) (got adminSession) {
 	t.Helper()
 	eventually(t, patience, func() string {
 		if got = p.session(t, id); got.MessagesOut != out {
@@ -298,7 +298,7 @@ func TestAdminCloseInFrame(t *testing.T) {
 
 // startStubbornApp runs an application that does not answer close frames, and
 // hands over its sockets.
-func startStubbornApp(t *testing.T) (addr string, conns <-chan net.Conn) {
+func startStubbornApp(t testing.TB) (addr string, conns <-chan net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -96,7 +96,7 @@ func TestAttackBytesAfterRefusal(t *testing.T) {
 }
 
 // closeCode reads a close frame and what comes after it until the end.
-func (c *rawConn) closeCode(t *testing.T) (code int, rest string) {
+func (c *rawConn) closeCode(t testing.TB) (code int, rest string) {
 	t.Helper()
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(c.br, head); err != nil {

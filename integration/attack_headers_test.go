@@ -72,7 +72,7 @@ func spoofs(first string, lines ...string) string {
 
 // notSpoofed checks what the application got. Names are compared as CGI makes
 // them, where all but letters is one.
-func notSpoofed(t *testing.T, seen *backendRequest, user string) {
+func notSpoofed(t testing.TB, seen *backendRequest, user string) {
 	t.Helper()
 	want := map[string]string{"X_USER": user, "X_SUBJECT": user, "X_SOURCE": "", "X_ROLE": ""}
 	if user != "" {

@@ -64,7 +64,7 @@ http://{$SITE} {
 
 // waitKeys waits until Caddy has the keys of i. It fetches them a second after
 // it has started, without a token that asks for them.
-func (p *caddyProc) waitKeys(t *testing.T, i *issuer) {
+func (p *caddyProc) waitKeys(t testing.TB, i *issuer) {
 	t.Helper()
 	p.waitLog(t, `"msg":"keys are up to date","key_source":"`+i.jwksURL()+`"`)
 }
@@ -104,7 +104,7 @@ http://{$SITE2} {
 
 // badKeyAnswers are what a key server can answer when it is broken, or not
 // the provider's any more.
-func badKeyAnswers(t *testing.T) map[string]http.HandlerFunc {
+func badKeyAnswers(t testing.TB) map[string]http.HandlerFunc {
 	t.Helper()
 	elsewhere := newIssuer(t) // its keys are good, but nobody has configured it
 	t.Cleanup(func() {

@@ -12,7 +12,7 @@ import (
 
 // postSlowly begins a request whose body may log in, and sends only its first
 // byte. What it returns gets the status of the answer, or 0 if there is none.
-func (s *site) postSlowly(t *testing.T, sid string) <-chan int {
+func (s *site) postSlowly(t testing.TB, sid string) <-chan int {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.site)
 	if err != nil {
@@ -44,6 +44,7 @@ func TestAttackPollingSlowBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := polled()
+			o.directives = strings.Replace(o.directives, "within 10s", "within 2s", 1)
 			o.timeouts = timeouts
 			s := startSite(t, o)
 			lag, start := measureLag(t), time.Now()
@@ -60,7 +61,7 @@ func TestAttackPollingSlowBody(t *testing.T) {
 func TestAttackPollingSlowBodies(t *testing.T) {
 	t.Parallel()
 	o := polled("pending 2")
-	o.directives = strings.Replace(o.directives, "within 2s", "within 1m", 1)
+	o.directives = strings.Replace(o.directives, "within 10s", "within 1m", 1)
 	s := startSite(t, o)
 	statuses := make(chan int, 4)
 	for n := range cap(statuses) {

@@ -16,7 +16,7 @@ import (
 )
 
 // refusesToken sends the token in each source that can hold it, to the site.
-func (f *fixture) refusesToken(t *testing.T, site, token string, reasons ...string) {
+func (f *fixture) refusesToken(t testing.TB, site, token string, reasons ...string) {
 	t.Helper()
 	f.refuses(t, site, bearer(pathOf(t)+"/header", token), token, http.StatusUnauthorized, reasons...)
 	f.refuses(t, site, handshake{path: pathOf(t) + "/query?access_token=" + token}, token,
@@ -27,7 +27,7 @@ func (f *fixture) refusesToken(t *testing.T, site, token string, reasons ...stri
 
 // accepts checks that the token is good for the site: what the attacks below
 // change must be all that is wrong with theirs.
-func (f *fixture) accepts(t *testing.T, site, token string) {
+func (f *fixture) accepts(t testing.TB, site, token string) {
 	t.Helper()
 	conn, _ := mustDial(t, site, bearer(pathOf(t)+"/good", token))
 	mustEcho(t, conn, "hello")
@@ -143,7 +143,7 @@ func TestAttackKeyInHeader(t *testing.T) {
 }
 
 // refusedWith is refused for one of several statuses.
-func refusedWith(t *testing.T, addr string, h handshake, statuses ...int) *http.Response {
+func refusedWith(t testing.TB, addr string, h handshake, statuses ...int) *http.Response {
 	t.Helper()
 	_, resp, err := dial(t, addr, h)
 	if err == nil {
@@ -160,7 +160,7 @@ func refusedWith(t *testing.T, addr string, h handshake, statuses ...int) *http.
 
 // selfSigned returns a certificate of the test's authority, which no token
 // may be verified with.
-func selfSigned(t *testing.T) []byte {
+func selfSigned(t testing.TB) []byte {
 	t.Helper()
 	block, _ := pem.Decode(testTLS().certPEM)
 	if block == nil {

@@ -57,7 +57,7 @@ func compressing() backendOption {
 }
 
 // newBackend returns a running application; it ends with the test.
-func newBackend(t *testing.T, options ...backendOption) *backend {
+func newBackend(t testing.TB, options ...backendOption) *backend {
 	t.Helper()
 	b := startBackend(options...)
 	t.Cleanup(b.close)
@@ -150,7 +150,7 @@ func (r *backendRequest) got() (messages []string, closeCode int) {
 }
 
 // waitClosed waits until the socket is over and returns the close code.
-func (r *backendRequest) waitClosed(t *testing.T) int {
+func (r *backendRequest) waitClosed(t testing.TB) int {
 	t.Helper()
 	select {
 	case <-r.closed:
@@ -163,7 +163,7 @@ func (r *backendRequest) waitClosed(t *testing.T) int {
 
 // wait waits for a request to path and returns the first one. Each test has
 // paths of its own, because backends are shared.
-func (b *backend) wait(t *testing.T, path string) *backendRequest {
+func (b *backend) wait(t testing.TB, path string) *backendRequest {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -263,7 +263,7 @@ type rawBackend struct {
 }
 
 // newRawBackend returns a running rawBackend; it ends with the test.
-func newRawBackend(t *testing.T, answer func(r *http.Request) string) *rawBackend {
+func newRawBackend(t testing.TB, answer func(r *http.Request) string) *rawBackend {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

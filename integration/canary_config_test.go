@@ -80,7 +80,7 @@ func canaryRoutes() string {
 			path /renewing
 		}
 		sessions_per_user 3 replace
-		ping 1s 1s
+		ping 1s 1m
 		on_reload recheck`, "import app")
 	const either = "from header\nfrom query\nfrom first_message"
 	route("/panic", auth+either, "reverse_proxy {$PANICS}")

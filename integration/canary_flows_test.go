@@ -21,7 +21,7 @@ type sink struct {
 	hits int
 }
 
-func newSink(t *testing.T) *sink {
+func newSink(t testing.TB) *sink {
 	t.Helper()
 	s := new(sink)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +44,7 @@ func (s *sink) got() (text string, hits int) {
 }
 
 // overStreams sends tokens over HTTP/2 and HTTP/3.
-func (c *canaries) overStreams(t *testing.T) {
+func (c *canaries) overStreams(t testing.TB) {
 	for _, version := range []string{h2, h3} {
 		flow := "over " + version
 		for _, token := range c.mint(flow) {
@@ -69,7 +69,7 @@ func (c *canaries) overStreams(t *testing.T) {
 }
 
 // stream is talk over HTTP/2 or HTTP/3, on a connection of its own.
-func (c *canaries) stream(t *testing.T, flow, version, path string, header http.Header, messages ...string) {
+func (c *canaries) stream(t testing.TB, flow, version, path string, header http.Header, messages ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -113,7 +113,7 @@ func (c *canaries) hear(flow, told string) {
 
 // failing sends tokens to applications that cannot be reached, and to one whose
 // handshake is wrong.
-func (c *canaries) failing(t *testing.T) {
+func (c *canaries) failing(t testing.TB) {
 	for _, path := range []string{"/down", "/wrong"} {
 		flow := "failing " + path
 		for _, token := range c.mint(flow) {
@@ -125,7 +125,7 @@ func (c *canaries) failing(t *testing.T) {
 }
 
 // requested sends tokens in the requests of clients that also speak plain HTTP.
-func (c *canaries) requested(t *testing.T) {
+func (c *canaries) requested(t testing.TB) {
 	for _, token := range c.mint("socket.io by polling") {
 		const flow = "socket.io by polling"
 		sid := b64([]byte(token))[len(token)/2:][:20]
@@ -152,7 +152,7 @@ func (c *canaries) requested(t *testing.T) {
 const canarySecret = "canary-k3y-0123456789abcdef0123456789"
 
 // signedWithSecret sends tokens that are signed with a shared secret.
-func (c *canaries) signedWithSecret(t *testing.T) {
+func (c *canaries) signedWithSecret(t testing.TB) {
 	const flow = "secret"
 	c.keep("secret, the key", canarySecret)
 	claims := c.issuer.claims()
@@ -172,7 +172,7 @@ func (c *canaries) keep(name, secret string) {
 }
 
 // shown sends tokens where other directives write into logs what they see.
-func (c *canaries) shown(t *testing.T) {
+func (c *canaries) shown(t testing.TB) {
 	for _, token := range c.mint("shown") {
 		c.talk(t, "shown", "/shown?a=1&access_token="+token, nil)
 		c.talk(t, "shown", "/shown", []string{"Authorization: Bearer " + token})
@@ -182,7 +182,7 @@ func (c *canaries) shown(t *testing.T) {
 }
 
 // traced sends tokens through tracing, which hands on a copy of the request.
-func (c *canaries) traced(t *testing.T) {
+func (c *canaries) traced(t testing.TB) {
 	for _, token := range c.mint("traced") {
 		for _, path := range []string{"/carried", "/down", "/wrong", "/secret", "/shown"} {
 			c.talkTo(t, c.site2, "traced", path+"?access_token="+token, nil)
@@ -194,7 +194,7 @@ func (c *canaries) traced(t *testing.T) {
 }
 
 // inspected returns what the command line says of tokens.
-func (c *canaries) inspected(t *testing.T) string {
+func (c *canaries) inspected(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	config := "http://127.0.0.1 {\nwebsocket_auth " + c.issuer.jwksURL() + " chat\nrespond ok\n}\n"
@@ -213,7 +213,7 @@ func (c *canaries) inspected(t *testing.T) string {
 }
 
 // kept returns what lies in the folders of Caddy, but for its Caddyfile.
-func (c *canaries) kept(t *testing.T) string {
+func (c *canaries) kept(t testing.TB) string {
 	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir(filepath.Join(c.home, "data"), func(path string, entry os.DirEntry, err error) error {
@@ -235,7 +235,7 @@ func (c *canaries) kept(t *testing.T) string {
 
 // operated returns all that the admin API says to somebody who does all that
 // can be done.
-func (c *canaries) operated(t *testing.T) string {
+func (c *canaries) operated(t testing.TB) string {
 	t.Helper()
 	token := c.mint("operated")["good"]
 	ws := c.open(t, h1, "/renewing", http.Header{"Authorization": {"Bearer " + token}})

@@ -53,13 +53,13 @@ func (c *canaries) mint(flow string) map[string]string {
 
 // talk opens a socket, sends messages and returns when the server has ended
 // it. Request lines and messages are given as they are.
-func (c *canaries) talk(t *testing.T, flow, path string, header []string, messages ...string) {
+func (c *canaries) talk(t testing.TB, flow, path string, header []string, messages ...string) {
 	t.Helper()
 	c.talkTo(t, c.site.site, flow, path, header, messages...)
 }
 
 // talkTo is talk with another address of Caddy's.
-func (c *canaries) talkTo(t *testing.T, addr, flow, path string, header []string, messages ...string) {
+func (c *canaries) talkTo(t testing.TB, addr, flow, path string, header []string, messages ...string) {
 	t.Helper()
 	conn := dialRaw(t, addr)
 	defer conn.Close()
@@ -87,7 +87,7 @@ func (c *canaries) talkTo(t *testing.T, addr, flow, path string, header []string
 }
 
 // plain sends a request that is no handshake.
-func (c *canaries) plain(t *testing.T, flow, method, path string, header http.Header, body string) {
+func (c *canaries) plain(t testing.TB, flow, method, path string, header http.Header, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.site.site+path, strings.NewReader(body))
 	if err != nil {
@@ -124,7 +124,7 @@ func TestCanaries(t *testing.T) {
 		withEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL), withEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
 		withEnv("OTEL_BSP_SCHEDULE_DELAY", "100"))
 	var flows sync.WaitGroup
-	for _, flow := range []func(*testing.T){
+	for _, flow := range []func(testing.TB){
 		c.carried, c.loggedIn, c.everyMessage, c.renewed, c.loggedOut, c.panicked,
 		c.overStreams, c.failing, c.requested, c.signedWithSecret, c.shown, c.traced,
 	} {
@@ -178,7 +178,7 @@ func (c *canaries) leave(flow string) {
 }
 
 // happened checks that all flows have got as far as they were to.
-func (c *canaries) happened(t *testing.T) {
+func (c *canaries) happened(t testing.TB) {
 	t.Helper()
 	for _, msg := range []string{
 		"handled request", "request refused", "socket opened", "socket ended", "socket renewed", "upstream roundtrip", "event",
@@ -202,12 +202,12 @@ func (c *canaries) happened(t *testing.T) {
 }
 
 // search expects no secret in text.
-func (c *canaries) search(t *testing.T, where, text string) {
+func (c *canaries) search(t testing.TB, where, text string) {
 	t.Helper()
 	search(t, where, text, c.tokens)
 }
 
-func search(t *testing.T, where, text string, secrets map[string]string) {
+func search(t testing.TB, where, text string, secrets map[string]string) {
 	t.Helper()
 	for name, token := range secrets {
 		for _, secret := range pieces(token) {
@@ -220,7 +220,7 @@ func search(t *testing.T, where, text string, secrets map[string]string) {
 }
 
 // carried sends tokens in requests.
-func (c *canaries) carried(t *testing.T) {
+func (c *canaries) carried(t testing.TB) {
 	for n := range carriers("/", "x") {
 		flow := fmt.Sprint("carrier ", n)
 		for _, token := range c.mint(flow) {
@@ -248,7 +248,7 @@ func (c *canaries) carried(t *testing.T) {
 }
 
 // loggedIn sends tokens in first messages.
-func (c *canaries) loggedIn(t *testing.T) {
+func (c *canaries) loggedIn(t testing.TB) {
 	for _, d := range canaryDialects {
 		flow := "dialect " + d.name
 		for kind, token := range c.mint(flow) {
@@ -267,7 +267,7 @@ func (c *canaries) loggedIn(t *testing.T) {
 }
 
 // everyMessage sends tokens in every message.
-func (c *canaries) everyMessage(t *testing.T) {
+func (c *canaries) everyMessage(t testing.TB) {
 	for _, onBad := range []string{"close", "tell", "drop"} {
 		flow := "every message, " + onBad
 		tokens := c.mint(flow)
@@ -278,7 +278,7 @@ func (c *canaries) everyMessage(t *testing.T) {
 }
 
 // renewed renews with tokens, by messages and over HTTP.
-func (c *canaries) renewed(t *testing.T) {
+func (c *canaries) renewed(t testing.TB) {
 	tokens, session := c.mint("renewal"), strings.Repeat("A", 26)
 	for _, token := range tokens {
 		c.talk(t, "renewal", "/renewing", []string{"Authorization: Bearer " + tokens["good"]}, login(token), "after it")
@@ -308,7 +308,7 @@ func (c *canaries) renewed(t *testing.T) {
 }
 
 // loggedOut sends logout tokens, and tokens that are none.
-func (c *canaries) loggedOut(t *testing.T) {
+func (c *canaries) loggedOut(t testing.TB) {
 	tokens := c.mint("logout")
 	tokens["logout"] = sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: c.issuer.claims(map[string]any{
 		"aud": "chat-client", "jti": "logout", "exp": time.Now().Add(2 * time.Minute).Unix(), "sub": "nobody",
@@ -325,7 +325,7 @@ func (c *canaries) loggedOut(t *testing.T) {
 }
 
 // panicked sends tokens where the application behind fails.
-func (c *canaries) panicked(t *testing.T) {
+func (c *canaries) panicked(t testing.TB) {
 	for _, token := range c.mint("panic") {
 		c.talk(t, "panic", "/panic", []string{"Authorization: Bearer " + token})
 		c.talk(t, "panic", "/panic", nil, login(token))
@@ -333,7 +333,7 @@ func (c *canaries) panicked(t *testing.T) {
 }
 
 // administered returns all that the admin API and the metrics say.
-func (c *canaries) administered(t *testing.T) string {
+func (c *canaries) administered(t testing.TB) string {
 	c.revoke(t, map[string]any{"issuer": c.issuer.URL, "subject": "carol", "reason": "canary"})
 	var told strings.Builder
 	for _, path := range []string{"sessions", "revocations", "lockouts", "keys"} {

@@ -38,7 +38,7 @@ func bearer(path, token string) handshake {
 
 // dial opens a WebSocket to addr. The response is there also with an error,
 // if there was one, and its body has been read.
-func dial(t *testing.T, addr string, h handshake) (*websocket.Conn, *http.Response, error) {
+func dial(t testing.TB, addr string, h handshake) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -62,18 +62,25 @@ func dial(t *testing.T, addr string, h handshake) (*websocket.Conn, *http.Respon
 	return conn, resp, nil
 }
 
-// mustDial is dial for a handshake that is accepted.
-func mustDial(t *testing.T, addr string, h handshake) (*websocket.Conn, *http.Response) {
+// mustDial is dial for a handshake that is accepted. While it cannot be known
+// who somebody is, because the keys are still on their way, it waits.
+func mustDial(t testing.TB, addr string, h handshake) (conn *websocket.Conn, resp *http.Response) {
 	t.Helper()
-	conn, resp, err := dial(t, addr, h)
-	if err != nil {
-		t.Fatalf("handshake refused: %v", describe(resp, err))
-	}
+	eventually(t, patience, func() string {
+		var err error
+		if conn, resp, err = dial(t, addr, h); err == nil {
+			return ""
+		}
+		if resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("handshake refused: %v", describe(resp, err))
+		}
+		return resp.Status
+	})
 	return conn, resp
 }
 
 // refused is dial for a handshake that is refused with status.
-func refused(t *testing.T, addr string, h handshake, status int) *http.Response {
+func refused(t testing.TB, addr string, h handshake, status int) *http.Response {
 	t.Helper()
 	_, resp, err := dial(t, addr, h)
 	if err == nil {
@@ -94,7 +101,7 @@ func describe(resp *http.Response, err error) string {
 }
 
 // closeOf reads until the socket is closed and returns the close frame.
-func closeOf(t *testing.T, conn *websocket.Conn) *websocket.CloseError {
+func closeOf(t testing.TB, conn *websocket.Conn) *websocket.CloseError {
 	t.Helper()
 	for {
 		_, _, err := conn.ReadMessage()
@@ -108,7 +115,7 @@ func closeOf(t *testing.T, conn *websocket.Conn) *websocket.CloseError {
 }
 
 // mustEcho sends a message and reads it back.
-func mustEcho(t *testing.T, conn *websocket.Conn, message string) {
+func mustEcho(t testing.TB, conn *websocket.Conn, message string) {
 	t.Helper()
 	if err := conn.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
 		t.Fatalf("writing %q: %v", message, err)
@@ -136,7 +143,7 @@ type rawConn struct {
 }
 
 // dialRaw connects to addr without TLS.
-func dialRaw(t *testing.T, addr string) *rawConn {
+func dialRaw(t testing.TB, addr string) *rawConn {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
@@ -148,7 +155,7 @@ func dialRaw(t *testing.T, addr string) *rawConn {
 }
 
 // send writes bytes as they are.
-func (c *rawConn) send(t *testing.T, text string) {
+func (c *rawConn) send(t testing.TB, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatalf("writing: %v", err)
@@ -156,7 +163,7 @@ func (c *rawConn) send(t *testing.T, text string) {
 }
 
 // response reads the header of the answer.
-func (c *rawConn) response(t *testing.T) *http.Response {
+func (c *rawConn) response(t testing.TB) *http.Response {
 	t.Helper()
 	resp, err := http.ReadResponse(c.br, &http.Request{Method: http.MethodGet})
 	if err != nil {
@@ -166,7 +173,7 @@ func (c *rawConn) response(t *testing.T) *http.Response {
 }
 
 // rest returns what comes until the server ends the connection.
-func (c *rawConn) rest(t *testing.T) string {
+func (c *rawConn) rest(t testing.TB) string {
 	t.Helper()
 	rest, err := io.ReadAll(c.br)
 	if err != nil && len(rest) == 0 && !strings.Contains(err.Error(), "reset") {
@@ -177,7 +184,7 @@ func (c *rawConn) rest(t *testing.T) string {
 
 // finish sends nothing more and returns what comes until the server ends the
 // connection.
-func (c *rawConn) finish(t *testing.T) string {
+func (c *rawConn) finish(t testing.TB) string {
 	t.Helper()
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 		t.Fatal(err)
@@ -220,7 +227,7 @@ func hmacSHA256(key []byte, text string) []byte {
 }
 
 // pathOf returns a path that only this test uses.
-func pathOf(t *testing.T) string {
+func pathOf(t testing.TB) string {
 	return "/" + strings.Map(func(r rune) rune {
 		if r == '/' || r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
 			return r

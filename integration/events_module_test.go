@@ -18,7 +18,7 @@ var eventNames = []string{
 
 // recording returns the options of a Caddy whose events a module writes to a
 // file, and what it does then.
-func recording(t *testing.T, file, then, directives string) siteOptions {
+func recording(t testing.TB, file, then, directives string) siteOptions {
 	t.Helper()
 	binary, err := testCaddy()
 	if err != nil {
@@ -29,7 +29,7 @@ func recording(t *testing.T, file, then, directives string) siteOptions {
 		fmt.Fprintf(&on, "on websocket_auth_%s record %s %s\n", name, file, then)
 	}
 	return siteOptions{
-		globals:    "grace_period 5s\nevents {\n" + on.String() + "}\nwebsocket_auth {\nlockout 3 1m 1m\n}",
+		globals:    "grace_period 5s\nevents {\n" + on.String() + "}\nwebsocket_auth {\nlockout 3 10m 1m\n}",
 		directives: directives, env: []startOption{withBinary(binary)},
 	}
 }
@@ -41,7 +41,7 @@ type recorded struct {
 }
 
 // eventsIn returns what is in such a file.
-func eventsIn(t *testing.T, file string) (all []recorded, text string) {
+func eventsIn(t testing.TB, file string) (all []recorded, text string) {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil && !os.IsNotExist(err) {

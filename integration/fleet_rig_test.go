@@ -22,7 +22,7 @@ type redisServer struct {
 
 // startRedis starts a Redis on a free port of the loopback device, with
 // further options. Without any it forgets everything when it is killed.
-func startRedis(t *testing.T, options ...string) *redisServer {
+func startRedis(t testing.TB, options ...string) *redisServer {
 	t.Helper()
 	r := &redisServer{port: nextFreePort(t)}
 	r.options = append([]string{
@@ -36,7 +36,7 @@ func startRedis(t *testing.T, options ...string) *redisServer {
 func (r *redisServer) addr() string { return "127.0.0.1:" + r.port }
 
 // start returns when Redis takes connections.
-func (r *redisServer) start(t *testing.T) {
+func (r *redisServer) start(t testing.TB) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -98,7 +98,7 @@ const (
 	silent           // nothing gets through, and nobody says so
 )
 
-func newCable(t *testing.T, to string) *cable {
+func newCable(t testing.TB, to string) *cable {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -215,7 +215,7 @@ func (f *fleet) options(n int, outage string) siteOptions {
 
 // startFleet starts nodes that let clients in. more.globals are lines for the
 // global option websocket_auth.
-func startFleet(t *testing.T, nodes int, redis *redisServer, more siteOptions) *fleet {
+func startFleet(t testing.TB, nodes int, redis *redisServer, more siteOptions) *fleet {
 	t.Helper()
 	f := &fleet{redis: redis, more: more, lag: measureLag(t), issued: time.Now().Add(-time.Minute)}
 	issuer, app := newIssuer(t), startApp(t)
@@ -240,7 +240,7 @@ func (f *fleet) token(subject string) http.Header {
 }
 
 // await waits until all nodes, or these, answer a handshake with status.
-func (f *fleet) await(t *testing.T, within time.Duration, header http.Header, status int, nodes ...*site) {
+func (f *fleet) await(t testing.TB, within time.Duration, header http.Header, status int, nodes ...*site) {
 	t.Helper()
 	if len(nodes) == 0 {
 		nodes = f.nodes
@@ -258,7 +258,7 @@ func (f *fleet) await(t *testing.T, within time.Duration, header http.Header, st
 }
 
 // answers expects this status of all nodes now, and nobody to wait for it.
-func (f *fleet) answers(t *testing.T, who string, header http.Header, status int) {
+func (f *fleet) answers(t testing.TB, who string, header http.Header, status int) {
 	t.Helper()
 	for n, s := range f.nodes {
 		start := time.Now()
@@ -268,7 +268,7 @@ func (f *fleet) answers(t *testing.T, who string, header http.Header, status int
 }
 
 // revoke revokes a subject on node n, and expects this status.
-func (f *fleet) revoke(t *testing.T, n int, subject string, status int) {
+func (f *fleet) revoke(t testing.TB, n int, subject string, status int) {
 	t.Helper()
 	text := fmt.Sprintf(`{"issuer":%q,"subject":%q}`, f.nodes[0].issuer.URL, subject)
 	if got, body := f.nodes[n].ask(t, http.MethodPost, "revocations", text, jsonType); got != status {
@@ -277,7 +277,7 @@ func (f *fleet) revoke(t *testing.T, n int, subject string, status int) {
 }
 
 // open opens a socket of a subject on each node.
-func (f *fleet) open(t *testing.T, subject string) (all []*wsConn) {
+func (f *fleet) open(t testing.TB, subject string) (all []*wsConn) {
 	t.Helper()
 	for _, s := range f.nodes {
 		all = append(all, s.open(t, h1, "/echo", f.token(subject)))

@@ -37,7 +37,7 @@ func TestFleetRevocation(t *testing.T) {
 // locked out, and who no longer is.
 func TestFleetLockout(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 3, startRedis(t), siteOptions{globals: "lockout 6 1m 10m"})
+	f := startFleet(t, 3, startRedis(t), siteOptions{globals: "lockout 6 10m 10m"})
 	bad := http.Header{"Authorization": {"Bearer " + sign(jwt{claims: f.nodes[0].issuer.claims(), key: strangerKey()})}}
 	for range 2 {
 		f.answers(t, "a bad signature", bad, http.StatusUnauthorized)
@@ -136,7 +136,7 @@ func fleetRedisKilled(t *testing.T, rounds int) {
 
 // storeIs tells what is wrong if the last line about the store does not say
 // that it is there, or away.
-func (p *caddyProc) storeIs(t *testing.T, want string) string {
+func (p *caddyProc) storeIs(t testing.TB, want string) string {
 	t.Helper()
 	gone, back := len(p.logs.entries("the store cannot be reached, see on_outage")), len(p.logs.entries("the store can be reached again"))
 	if is := map[bool]string{true: "away", false: "there"}[gone > back]; is != want {

@@ -119,7 +119,7 @@ func TestSubprotocolForms(t *testing.T) {
 }
 
 // run opens a socket and looks at both sides of it.
-func (tc formCase) run(t *testing.T, addr string, b *backend, path, token, answer string) {
+func (tc formCase) run(t testing.TB, addr string, b *backend, path, token, answer string) {
 	offered := tc.offer(token)
 	conn, resp := mustDial(t, addr, handshake{path: path, subprotocols: offered})
 	mustEcho(t, conn, "hello")

@@ -13,12 +13,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // caddyProc is a running Caddy.
@@ -62,7 +65,7 @@ func withBinary(path string) startOption {
 
 // startCaddy runs Caddy with a Caddyfile and waits until it serves. It ends it
 // when the test ends, and fails the test if Caddy had a data race or a panic.
-func startCaddy(t *testing.T, caddyfile string, options ...startOption) *caddyProc {
+func startCaddy(t testing.TB, caddyfile string, options ...startOption) *caddyProc {
 	t.Helper()
 	p, err := launch(t.TempDir(), caddyfile, options...)
 	if err != nil {
@@ -70,7 +73,7 @@ func startCaddy(t *testing.T, caddyfile string, options ...startOption) *caddyPr
 	}
 	t.Cleanup(func() {
 		if err := p.stop(); err != nil {
-			t.Errorf("caddy: %v", err)
+			pace.Real(t).Errorf("caddy: %v", err)
 		}
 		if t.Failed() {
 			t.Logf("log of caddy:\n%s", lastBytes(p.logs.String(), 12<<10))
@@ -144,10 +147,25 @@ func (p *caddyProc) environment(o startOptions) ([]string, error) {
 	return list, nil
 }
 
-// withGlobals adds to a Caddyfile's global options what every test needs.
+// loginByMessage finds sources whose credentials come in messages.
+var loginByMessage = regexp.MustCompile(`(?m)^([ \t]*from (?:first|every)_message)(?:[ \t]*\{\n([^{}]*)\})?[ \t]*$`)
+
+// patient gives logins by messages all the time there may be, where a Caddyfile
+// does not say how much: a busy machine may need more than the default.
+func patient(caddyfile string) string {
+	return loginByMessage.ReplaceAllStringFunc(caddyfile, func(source string) string {
+		parts := loginByMessage.FindStringSubmatch(source)
+		if strings.Contains(parts[2], "within ") {
+			return source
+		}
+		return parts[1] + " {\nwithin 1m\n" + parts[2] + "}"
+	})
+}
+
+// withGlobals adds to a Caddyfile what every test needs.
 func withGlobals(caddyfile string) string {
 	const ours = "\tadmin {$ADMIN}\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n"
-	caddyfile = strings.TrimLeft(caddyfile, " \t\n")
+	caddyfile = patient(strings.TrimLeft(caddyfile, " \t\n"))
 	if rest, ok := strings.CutPrefix(caddyfile, "{\n"); ok {
 		return "{\n" + ours + rest
 	}
@@ -156,7 +174,7 @@ func withGlobals(caddyfile string) string {
 
 // reload gives Caddy another Caddyfile and returns why it was rejected, or
 // nil.
-func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
+func (p *caddyProc) reload(t testing.TB, caddyfile string) error {
 	t.Helper()
 	for {
 		// The admin server of the configuration before may still be closing its
@@ -167,7 +185,7 @@ func (p *caddyProc) reload(t *testing.T, caddyfile string) error {
 	}
 }
 
-func (p *caddyProc) load(t *testing.T, caddyfile string) error {
+func (p *caddyProc) load(t testing.TB, caddyfile string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -241,7 +259,7 @@ func (p *caddyProc) awaitLog(text string) error {
 }
 
 // waitLog is awaitLog for a test.
-func (p *caddyProc) waitLog(t *testing.T, text string) {
+func (p *caddyProc) waitLog(t testing.TB, text string) {
 	t.Helper()
 	if err := p.awaitLog(text); err != nil {
 		t.Fatal(err)
@@ -268,7 +286,7 @@ func freePorts(n int) ([]int, error) {
 }
 
 // nextFreePort is freePorts for one port, as text for a configuration.
-func nextFreePort(t *testing.T) string {
+func nextFreePort(t testing.TB) string {
 	t.Helper()
 	ports, err := freePorts(1)
 	if err != nil {
@@ -282,7 +300,7 @@ func lastBytes(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // runCaddy runs a command of Caddy to its end and returns what it has printed
 // and whether it has succeeded.
-func runCaddy(t *testing.T, stdin string, args ...string) (output string, ok bool) {
+func runCaddy(t testing.TB, stdin string, args ...string) (output string, ok bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()

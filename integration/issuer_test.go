@@ -56,7 +56,7 @@ type issuer struct {
 }
 
 // newIssuer returns a running issuer; it ends with the test.
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	i := startIssuer()
 	t.Cleanup(i.server.Close)

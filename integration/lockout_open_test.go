@@ -9,7 +9,7 @@ import (
 )
 
 // lockedAfterFive are global options by which five failures lock out.
-const lockedAfterFive = "websocket_auth {\nlockout 5 1m 10m\n}\n"
+const lockedAfterFive = "websocket_auth {\nlockout 5 10m 10m\n}\n"
 
 // TestAttackLockoutOfNeighbours: who fails at an address that others share
 // keeps them from coming in, but ends no socket that is open there, also where

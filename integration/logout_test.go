@@ -43,9 +43,9 @@ type logoutSite struct {
 	sent       int
 }
 
-func startLogoutSite(t *testing.T) *logoutSite { return startLogoutSiteOf(t, logoutConfig("", "")) }
+func startLogoutSite(t testing.TB) *logoutSite { return startLogoutSiteOf(t, logoutConfig("", "")) }
 
-func startLogoutSiteOf(t *testing.T, caddyfile string) *logoutSite {
+func startLogoutSiteOf(t testing.TB, caddyfile string) *logoutSite {
 	t.Helper()
 	s := &logoutSite{idp: newIssuer(t), other: newIssuer(t)}
 	app := newBackend(t)
@@ -71,7 +71,7 @@ func logoutTokenOf(from *issuer, claims ...map[string]any) string {
 }
 
 // logout sends a token as the provider does and returns the status.
-func (p *caddyProc) logout(t *testing.T, token string) int {
+func (p *caddyProc) logout(t testing.TB, token string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -93,7 +93,7 @@ func (p *caddyProc) logout(t *testing.T, token string) int {
 }
 
 // socket opens one with a token, and shows that it lives.
-func (s *logoutSite) socket(t *testing.T, token string) *websocket.Conn {
+func (s *logoutSite) socket(t testing.TB, token string) *websocket.Conn {
 	t.Helper()
 	conn, _ := mustDial(t, s.site, bearer("/", token))
 	mustEcho(t, conn, "before")
@@ -101,7 +101,7 @@ func (s *logoutSite) socket(t *testing.T, token string) *websocket.Conn {
 }
 
 // wantEnded: the socket gets code 3000, and its token opens no new one.
-func (s *logoutSite) wantEnded(t *testing.T, conn *websocket.Conn, token string) {
+func (s *logoutSite) wantEnded(t testing.TB, conn *websocket.Conn, token string) {
 	t.Helper()
 	if end := closeOf(t, conn); end.Code != 3000 {
 		t.Errorf("closed with %v, want 3000", end)

@@ -13,6 +13,11 @@ import (
 	"testing"
 )
 
+// caddyVariable is the environment variable that names the program under test,
+// built from cmd/caddy as the tests are: with or without the race detector.
+// Without it the tests build their own.
+const caddyVariable = "INTEGRATION_CADDY"
+
 // Set once, before any test runs.
 var (
 	tempDir     string // for what outlives a test
@@ -29,13 +34,13 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(tempDir)
-	if caddyBinary, err = build("caddy", "../cmd/caddy"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	if caddyBinary = os.Getenv(caddyVariable); caddyBinary == "" {
+		if caddyBinary, err = build("caddy", module+"/cmd/caddy"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
-	flag.Parse()
-	// The tests wait more than they compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := beside(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -47,18 +52,33 @@ func run(m *testing.M) int {
 	return code
 }
 
+// beside has eight tests run beside each other, unless -parallel says how many:
+// they wait more than they compute.
+func beside() error {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if said {
+		return nil
+	}
+	return flag.Set("test.parallel", "8")
+}
+
 // testCaddy returns the path of the program of testcaddy, which is built when a
 // test first needs it.
-var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", "./testcaddy") })
+var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", module+"/integration/testcaddy") })
+
+// module is what the programs that are built belong to.
+const module = "github.com/caddy-websocket-auth/caddy-websocket-auth"
 
 // build builds the program of a package and returns its path.
-func build(name, folder string) (string, error) {
+func build(name, path string) (string, error) {
 	binary := filepath.Join(tempDir, name)
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
 	args := append([]string{"build", "-o", binary}, buildFlags...)
-	out, err := exec.Command("go", append(args, folder)...).CombinedOutput()
+	out, err := exec.Command("go", append(args, path)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
 	}

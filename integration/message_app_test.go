@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // peerApp is an application whose sockets a test holds in its hands: it sends
@@ -38,7 +40,7 @@ type peer struct {
 }
 
 // startPeerApp runs an application that is changed by change.
-func startPeerApp(t *testing.T, change func(*peerApp)) *peerApp {
+func startPeerApp(t testing.TB, change func(*peerApp)) *peerApp {
 	t.Helper()
 	a := &peerApp{sockets: make(chan *peer, 2000)}
 	if change != nil {
@@ -106,7 +108,7 @@ func (p *peer) send(text string) error {
 }
 
 // says sends text messages.
-func (p *peer) says(t *testing.T, texts ...string) {
+func (p *peer) says(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if err := p.send(text); err != nil {
@@ -116,7 +118,7 @@ func (p *peer) says(t *testing.T, texts ...string) {
 }
 
 // hears expects exactly these messages next.
-func (p *peer) hears(t *testing.T, texts ...string) {
+func (p *peer) hears(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, want := range texts {
 		if got := receive(t, "message at the application", p.got, patience); got != want {
@@ -126,7 +128,7 @@ func (p *peer) hears(t *testing.T, texts ...string) {
 }
 
 // ends expects that nothing more comes, and a close frame with code.
-func (p *peer) ends(t *testing.T, code int) {
+func (p *peer) ends(t testing.TB, code int) {
 	t.Helper()
 	if text := receive(t, "end of a socket at the application", p.got, patience); text != "" {
 		t.Errorf("the application got %q before the end", text)
@@ -138,7 +140,7 @@ func (p *peer) ends(t *testing.T, code int) {
 
 // pings sends a ping, has somebody answer it unless the gate does, and expects
 // the pong.
-func (p *peer) pings(t *testing.T, text string, answer func(*testing.T)) {
+func (p *peer) pings(t testing.TB, text string, answer func(testing.TB)) {
 	t.Helper()
 	if err := p.WriteControl(websocket.PingMessage, []byte(text), time.Now().Add(patience)); err != nil {
 		t.Fatalf("the application sending a ping: %v", err)
@@ -158,7 +160,7 @@ type peerSite struct {
 }
 
 // startPeerSite is startSite with a peerApp, which is changed by change.
-func startPeerSite(t *testing.T, o siteOptions, change func(*peerApp)) *peerSite {
+func startPeerSite(t testing.TB, o siteOptions, change func(*peerApp)) *peerSite {
 	t.Helper()
 	app := startPeerApp(t, change)
 	o.env = append(o.env, withEnv("APP", app.addr()))
@@ -169,13 +171,13 @@ func startPeerSite(t *testing.T, o siteOptions, change func(*peerApp)) *peerSite
 func (a *peerApp) addr() string { return strings.TrimPrefix(a.URL, "http://") }
 
 // socket returns the next socket that the application has accepted.
-func (s *peerSite) socket(t *testing.T) *peer {
+func (s *peerSite) socket(t testing.TB) *peer {
 	t.Helper()
 	return receive(t, "handshake at the application", s.app.sockets, patience)
 }
 
 // unasked expects that nobody has connected to the application.
-func (s *peerSite) unasked(t *testing.T) {
+func (s *peerSite) unasked(t testing.TB) {
 	t.Helper()
 	if n := s.app.connections.Load(); n != 0 {
 		t.Fatalf("the application got %d connections before the login", n)
@@ -189,6 +191,18 @@ func forEachPeerVersion(t *testing.T, o siteOptions, change func(*peerApp), f fu
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			f(t, startPeerSite(t, o, change), version)
+		})
+	}
+}
+
+// tryEachPeerVersion is forEachPeerVersion for what is about time: f may be
+// tried again, on another site.
+func tryEachPeerVersion(t *testing.T, o siteOptions, change func(*peerApp), f func(t testing.TB, s *peerSite, version string)) {
+	t.Helper()
+	for _, version := range allVersions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			pace.Try(t, func(t testing.TB) { f(t, startPeerSite(t, o, change), version) })
 		})
 	}
 }

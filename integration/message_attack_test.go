@@ -14,7 +14,7 @@ import (
 func TestAttackTrickledLogin(t *testing.T) {
 	t.Parallel()
 	o := siteOptions{directives: "from first_message {\nwithin 2s\n}"}
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
+	tryEachPeerVersion(t, o, nil, func(t testing.TB, s *peerSite, version string) {
 		lag := measureLag(t)
 		silent := s.open(t, version, "/", noHeader)
 		start := time.Now()
@@ -58,7 +58,7 @@ func trickle(c *wsConn, message string) error {
 
 // beforeClose returns the messages before a close frame with code, which it
 // does not answer.
-func (c *wsConn) beforeClose(t *testing.T, code uint16) (texts []string) {
+func (c *wsConn) beforeClose(t testing.TB, code uint16) (texts []string) {
 	t.Helper()
 	err := c.within(patience, func() error {
 		for {
@@ -122,7 +122,7 @@ func TestFirstMessageFragmented(t *testing.T) {
 
 // attackFrames are logins, some of them with a good token, that end the socket
 // whatever is in them.
-func attackFrames(t *testing.T, token string) []attackFrame {
+func attackFrames(t testing.TB, token string) []attackFrame {
 	t.Helper()
 	good := login(token)
 	text := func(s string) []byte { return clientFrame(0x80|opText, []byte(s)) }

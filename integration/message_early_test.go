@@ -10,7 +10,7 @@ import (
 const earlyLines = `from header
 	from first_message {
 		early
-		within 2s
+		within 10s
 	}
 	dialect json {
 		allow /type pong

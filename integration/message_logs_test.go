@@ -133,7 +133,7 @@ func TestNoMessageCredentialInLogs(t *testing.T) {
 
 // converse sends messages on a socket of its own and leaves once all of them
 // have been read.
-func converse(t *testing.T, addr string, messages []string) {
+func converse(t testing.TB, addr string, messages []string) {
 	t.Helper()
 	conn := dialRaw(t, addr)
 	defer conn.Close()

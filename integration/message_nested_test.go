@@ -44,7 +44,7 @@ const nestedMessageConfig = `{
 			from header
 		}
 		websocket_auth /short/* {
-			max_session 3s
+			max_session 6s
 		}
 		websocket_auth /ending/* {
 			on_expiry close
@@ -56,11 +56,11 @@ const nestedMessageConfig = `{
 	}
 }
 http://{$SITE} {
-	import site within 5s
+	import site within 1m
 }
 https://{$TLS} {
 	tls {$CERT} {$KEY}
-	import site within 5s
+	import site within 1m
 }
 http://{$SITE2} {
 	import site early
@@ -69,7 +69,7 @@ http://{$SITE2} {
 
 // startNested runs the configuration of the nested handlers. The site is the
 // one where the application is connected before the login if early is set.
-func startNested(t *testing.T, early bool) *peerSite {
+func startNested(t testing.TB, early bool) *peerSite {
 	t.Helper()
 	app := startPeerApp(t, nil)
 	s := &site{issuer: newIssuer(t)}
@@ -142,7 +142,7 @@ func TestNestedMessageRules(t *testing.T) {
 }
 
 // socketAt returns the next socket of the application at this path.
-func (s *peerSite) socketAt(t *testing.T, uri string) *peer {
+func (s *peerSite) socketAt(t testing.TB, uri string) *peer {
 	t.Helper()
 	for {
 		if p := s.socket(t); p.uri == uri {
@@ -168,7 +168,7 @@ func TestNestedMessageLimits(t *testing.T) {
 		if end := c.mustClose(t, patience); end.code != closeUnauthorized || end.reason != "session over" {
 			t.Errorf("%v, want 3000 \"session over\"", end)
 		}
-		lag.inTime(t, "end of the session", start.Add(3*time.Second), time.Now(), 2*time.Second)
+		lag.inTime(t, "end of the session", start.Add(6*time.Second), time.Now(), 2*time.Second)
 		if end := ending.mustClose(t, patience); end.code != closeUnauthorized {
 			t.Errorf("%v, want 3000", end)
 		}

@@ -33,6 +33,18 @@ func (s *site) openFrom(ctx context.Context, ip string) (*wsConn, error) {
 	return c, err
 }
 
+// mustOpenFrom is openFrom for a handshake that is accepted.
+func (s *site) mustOpenFrom(t testing.TB, ip string) *wsConn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := s.openFrom(ctx, ip)
+	if err != nil {
+		t.Fatalf("a socket from %s: %v", ip, err)
+	}
+	return c
+}
+
 // loopback returns client address n. Where the system knows only one, it is
 // that.
 func loopback(n int) string {
@@ -44,7 +56,8 @@ func loopback(n int) string {
 
 // TestAttackPendingFromOneAddress: 10,000 sockets of one client that do not
 // log in. There are never more than the limit: each one more ends the oldest.
-// Another client has not even to wait.
+// Another client, which comes while others of the first one do, has not even to
+// wait.
 func TestAttackPendingFromOneAddress(t *testing.T) {
 	t.Parallel()
 	const all, limit = 10_000, 100
@@ -54,20 +67,15 @@ func TestAttackPendingFromOneAddress(t *testing.T) {
 			within 1m
 		}`}, nil)
 	before := openFiles(t, s.cmd.Process.Pid)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
-	defer cancel()
-	honest, err := s.openFrom(ctx, loopback(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer honest.vanish()
+	var honest *wsConn
 	var waiting []*wsConn
 	most := 0
 	for n := range all {
-		c, err := s.openFrom(ctx, loopback(0))
-		if err != nil {
-			t.Fatalf("socket %d: %v", n, err)
+		if n == all-5*limit { // not from the beginning: its time for a login runs
+			honest = s.mustOpenFrom(t, loopback(1))
+			defer honest.vanish()
 		}
+		c := s.mustOpenFrom(t, loopback(0))
 		if waiting = append(waiting, c); len(waiting) > limit {
 			c, waiting = waiting[0], waiting[1:]
 			if heard := c.beforeClose(t, closeTimeout); len(heard) != 1 {
@@ -104,9 +112,9 @@ func TestAttackPendingFromManyAddresses(t *testing.T) {
 	const attackers, honest = 50, 100
 	s := startPeerSite(t, siteOptions{directives: `pending 200 20
 		from first_message {
-			within 30s
+			within 1m
 		}`}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	attack, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // momentRounds times momentSockets is how often a renewal comes in the very
@@ -21,11 +23,15 @@ const momentRounds, momentSockets = 5, 200
 // side of the end they came on.
 func TestAttackRenewalInTheMomentOfTheEnd(t *testing.T) {
 	t.Parallel()
+	pace.Try(t, renewInTheMomentOfTheEnd)
+}
+
+func renewInTheMomentOfTheEnd(t testing.TB) {
 	s := startSite(t, renewing("warn 0s"))
 	exp := soon(expiryAfterOpening)
 	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
 	for round := range momentRounds {
-		next := exp.Add(2 * time.Second)
+		next := laterThan(exp, 2*time.Second)
 		message := login(s.issuer.expiring(next))
 		s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *wsConn) error {
 			if err := renewBetween(c, message, fmt.Sprint(round)); err != nil {
@@ -39,7 +45,7 @@ func TestAttackRenewalInTheMomentOfTheEnd(t *testing.T) {
 
 // atTheEnd runs f for each socket within spread of exp, on both sides of it, and
 // fails the test for what f returns.
-func (s *site) atTheEnd(t *testing.T, conns []*wsConn, exp time.Time, spread time.Duration, f func(c *wsConn) error) {
+func (s *site) atTheEnd(t testing.TB, conns []*wsConn, exp time.Time, spread time.Duration, f func(c *wsConn) error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	results := make(chan error, len(conns))
@@ -103,6 +109,10 @@ func renewBetween(c *wsConn, renewal, name string) error {
 // socket lives on past the old end; if not, it is closed.
 func TestAttackRenewalAtTheEndWithoutGrace(t *testing.T) {
 	t.Parallel()
+	pace.Try(t, renewAtTheEndWithoutGrace)
+}
+
+func renewAtTheEndWithoutGrace(t testing.TB) {
 	s := startSite(t, renewing("warn 0s\ngrace 0s"))
 	exp := soon(expiryAfterOpening)
 	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
@@ -148,6 +158,10 @@ func TestAttackRenewalAtTheEndWithoutGrace(t *testing.T) {
 // TestRenewReloadInTheMomentOfTheEnd: the same with a reload at the same time.
 func TestRenewReloadInTheMomentOfTheEnd(t *testing.T) {
 	t.Parallel()
+	pace.Try(t, renewAndReloadInTheMomentOfTheEnd)
+}
+
+func renewAndReloadInTheMomentOfTheEnd(t testing.TB) {
 	o := renewing("warn 0s")
 	s := startSite(t, o)
 	exp := soon(expiryAfterOpening)

@@ -33,7 +33,7 @@ func TestAttackMetricCardinality(t *testing.T) {
 }
 
 // attackLabels sends from, to handshakes with words of their own in all places.
-func (s *site) attackLabels(t *testing.T, canary string, from, to int) {
+func (s *site) attackLabels(t testing.TB, canary string, from, to int) {
 	t.Helper()
 	for i := range to - from {
 		word := fmt.Sprintf("%s-%d", canary, from+i)

@@ -71,7 +71,7 @@ func TestEventsOfALife(t *testing.T) {
 // logged and emitted under the same words.
 func TestRevokedAndLockedOut(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{globals: "debug\n\tgrace_period 5s\n\twebsocket_auth {\n\t\tlockout 3 1m 1m\n\t}"})
+	s := startSite(t, siteOptions{globals: "debug\n\tgrace_period 5s\n\twebsocket_auth {\n\t\tlockout 3 10m 1m\n\t}"})
 	before := s.scrape(t)
 	token := s.issuer.token()
 	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + token}})

@@ -14,7 +14,7 @@ import (
 func TestGaugesAgreeWithDescriptors(t *testing.T) { gaugesAgree(t, 10000) }
 
 // gaugesAgree opens and closes n sockets.
-func gaugesAgree(t *testing.T, n int) {
+func gaugesAgree(t testing.TB, n int) {
 	const left = 50
 	s := startSite(t, siteOptions{globals: "log default {\n\texclude http.handlers.websocket_auth\n}"})
 	before := s.footprint(t, h1)
@@ -56,7 +56,7 @@ func gaugesAgree(t *testing.T, n int) {
 
 // churn opens n sockets, some at a time, and ends them: by a close frame, by
 // cutting the connection, and in the middle of a message.
-func (s *site) churn(t *testing.T, n int, header http.Header) {
+func (s *site) churn(t testing.TB, n int, header http.Header) {
 	t.Helper()
 	var (
 		mu     sync.Mutex // guards failed
@@ -86,7 +86,7 @@ func (s *site) churn(t *testing.T, n int, header http.Header) {
 }
 
 // liveAndDie opens a socket and ends it in one of three ways.
-func (s *site) liveAndDie(t *testing.T, way int, header http.Header) error {
+func (s *site) liveAndDie(t testing.TB, way int, header http.Header) error {
 	conn, err := connectTo(t.Context(), h1, "http", s.caddyProc.site)
 	if err != nil {
 		return err

@@ -19,12 +19,12 @@ const ourMetrics = "caddy_websocket_auth_"
 type metrics map[string]float64
 
 // scrape returns the metrics of now.
-func (s *site) scrape(t *testing.T) metrics {
+func (s *site) scrape(t testing.TB) metrics {
 	t.Helper()
 	return parseMetrics(t, s.admin(t, "/metrics"))
 }
 
-func parseMetrics(t *testing.T, text string) metrics {
+func parseMetrics(t testing.TB, text string) metrics {
 	t.Helper()
 	m := make(metrics)
 	for line := range strings.Lines(text) {
@@ -66,7 +66,7 @@ func (m metrics) since(before metrics) metrics {
 
 // awaitMetrics waits until the series of want have grown by exactly that since
 // before.
-func (s *site) awaitMetrics(t *testing.T, before, want metrics) {
+func (s *site) awaitMetrics(t testing.TB, before, want metrics) {
 	t.Helper()
 	eventually(t, patience, func() string {
 		added := s.scrape(t).since(before)
@@ -88,7 +88,7 @@ func openSockets(pending, open, suspended float64) metrics {
 
 // balanced checks that as many sockets are there as were opened and have not
 // ended.
-func (m metrics) balanced(t *testing.T) {
+func (m metrics) balanced(t testing.TB) {
 	t.Helper()
 	accepted := 0.0
 	for series, value := range m {
@@ -222,7 +222,7 @@ func TestMetricsOfFailures(t *testing.T) {
 
 // linesAgree checks that the log has as many lines of each kind as the metrics
 // count, and that every one of a socket has what it is to be found by.
-func (s *site) linesAgree(t *testing.T) {
+func (s *site) linesAgree(t testing.TB) {
 	t.Helper()
 	m := s.scrape(t)
 	for line, want := range map[string]float64{
@@ -255,7 +255,7 @@ func (s *site) linesAgree(t *testing.T) {
 	}
 }
 
-func hasKeys(t *testing.T, entry map[string]any, keys ...string) {
+func hasKeys(t testing.TB, entry map[string]any, keys ...string) {
 	t.Helper()
 	for _, key := range keys {
 		if _, ok := entry[key]; !ok {

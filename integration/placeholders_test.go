@@ -110,7 +110,7 @@ http://{$SITE} {
 }
 
 // placeholdersEmpty checks that all of them are, but the error.
-func placeholdersEmpty(t *testing.T, seen *backendRequest, reason string) {
+func placeholdersEmpty(t testing.TB, seen *backendRequest, reason string) {
 	t.Helper()
 	for n, tc := range placeholderCases {
 		want := ""

@@ -130,7 +130,7 @@ func TestPollingWithCookie(t *testing.T) {
 }
 
 // request makes an ordinary request and returns the answer with its body.
-func request(t *testing.T, method, url string, header http.Header) (*http.Response, string) {
+func request(t testing.TB, method, url string, header http.Header) (*http.Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -77,7 +77,7 @@ type recheckSite struct {
 // startPeerSiteOf starts a site from a whole Caddyfile, in which {$JWKS},
 // {$ISSUER} and {$APP} are the provider and the application, and {$STRANGER} is a
 // file with the key of another provider, under the same id.
-func startPeerSiteOf(t *testing.T, caddyfile string) *peerSite {
+func startPeerSiteOf(t testing.TB, caddyfile string) *peerSite {
 	t.Helper()
 	app := startPeerApp(t, nil)
 	s := &peerSite{&site{issuer: newIssuer(t)}, app}
@@ -95,7 +95,7 @@ func startPeerSiteOf(t *testing.T, caddyfile string) *peerSite {
 	return s
 }
 
-func startRecheckSite(t *testing.T, r rechecked) *recheckSite {
+func startRecheckSite(t testing.TB, r rechecked) *recheckSite {
 	t.Helper()
 	s := &recheckSite{conns: make(map[string]*wsConn), peers: make(map[string]*peer)}
 	s.peerSite = startPeerSiteOf(t, r.caddyfile())
@@ -113,7 +113,7 @@ func startRecheckSite(t *testing.T, r rechecked) *recheckSite {
 }
 
 // judge expects exactly these sockets to end, and the others to live on.
-func (s *recheckSite) judge(t *testing.T, l *lag, since time.Time, ending ...string) {
+func (s *recheckSite) judge(t testing.TB, l *lag, since time.Time, ending ...string) {
 	t.Helper()
 	for _, name := range ending {
 		if _, end := s.conns[name].last(t, patience); end.code != closeForbidden {

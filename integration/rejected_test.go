@@ -11,7 +11,7 @@ import (
 )
 
 // takenAddress is one that a site cannot listen on.
-func takenAddress(t *testing.T) string {
+func takenAddress(t testing.TB) string {
 	t.Helper()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,7 +22,7 @@ func takenAddress(t *testing.T) string {
 }
 
 // mustReject gives Caddy a configuration that it does not take.
-func (p *caddyProc) mustReject(t *testing.T, caddyfile string) {
+func (p *caddyProc) mustReject(t testing.TB, caddyfile string) {
 	t.Helper()
 	if err := p.reload(t, caddyfile); err == nil {
 		t.Fatal("the configuration was not rejected, so the test shows nothing")

@@ -55,7 +55,7 @@ type revokeRace struct {
 }
 
 // run opens a socket with a token of this jti while it is revoked.
-func (r *revokeRace) run(t *testing.T, jti string) error {
+func (r *revokeRace) run(t testing.TB, jti string) error {
 	token := sign(jwt{alg: "ES256", claims: r.issuer.claims(map[string]any{"jti": jti})})
 	header := http.Header{}
 	if !r.byMessage {

@@ -85,7 +85,7 @@ var (
 
 // shared returns the fixture that tests share. They must not reload or stop
 // it, nor change the issuer's answers.
-func shared(t *testing.T) *fixture {
+func shared(t testing.TB) *fixture {
 	t.Helper()
 	sharedOnce.Do(func() {
 		home := filepath.Join(tempDir, "shared")
@@ -120,7 +120,7 @@ func closeShared() error {
 
 // refuses checks that the handshake is refused with one of the reasons, each
 // with the status that belongs to it, and that nothing of it has come anywhere.
-func (f *fixture) refuses(t *testing.T, addr string, h handshake, token string, status int, reasons ...string) {
+func (f *fixture) refuses(t testing.TB, addr string, h handshake, token string, status int, reasons ...string) {
 	t.Helper()
 	resp := refused(t, addr, h, status)
 	body, err := io.ReadAll(resp.Body)

@@ -83,7 +83,7 @@ func (c *wsConn) talkOnce() (end clientEnd) {
 }
 
 // residentMiB returns the memory that a process has.
-func residentMiB(t *testing.T, pid int) int {
+func residentMiB(t testing.TB, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -6,10 +6,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // says1001 expects the close frame of a stop, and answers it.
-func (c *wsConn) says1001(t *testing.T, l *lag, since time.Time, within time.Duration) {
+func (c *wsConn) says1001(t testing.TB, l *lag, since time.Time, within time.Duration) {
 	t.Helper()
 	if _, end := c.last(t, patience); end.code != closeGoingAway || end.reason == "" {
 		t.Errorf("%v, want 1001 with a reason", end)
@@ -22,21 +24,21 @@ func (c *wsConn) says1001(t *testing.T, l *lag, since time.Time, within time.Dur
 // soon.
 func TestStopWays(t *testing.T) {
 	t.Parallel()
-	signalled := func(signal os.Signal) func(*testing.T, *site) {
-		return func(t *testing.T, s *site) {
+	signalled := func(signal os.Signal) func(testing.TB, *site) {
+		return func(t testing.TB, s *site) {
 			if err := s.cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	for name, stop := range map[string]func(*testing.T, *site){
+	for name, stop := range map[string]func(testing.TB, *site){
 		"interrupt": signalled(os.Interrupt),
-		"terminate twice": func(t *testing.T, s *site) {
+		"terminate twice": func(t testing.TB, s *site) {
 			signalled(syscall.SIGTERM)(t, s)
 			s.waitLog(t, "exiting; byeee")
 			signalled(syscall.SIGTERM)(t, s)
 		},
-		"admin": func(t *testing.T, s *site) {
+		"admin": func(t testing.TB, s *site) {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.adminAddr+"/stop", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -47,7 +49,7 @@ func TestStopWays(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		},
-		"while it reloads": func(t *testing.T, s *site) {
+		"while it reloads": func(t testing.TB, s *site) {
 			reloaded := make(chan struct{})
 			go func() {
 				defer close(reloaded)
@@ -60,26 +62,30 @@ func TestStopWays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, siteOptions{})
-			conns := openMany(t, s, h1, "/echo", s.of("alice"), 10, 1)
-			ends := make(chan clientEnd, len(conns))
-			for _, c := range conns {
-				go func() { ends <- c.talkUntilClosed(numbered) }()
-			}
-			lag, start := measureLag(t), time.Now()
-			stop(t, s)
-			for range conns {
-				end := receive(t, "end of a socket", ends, patience)
-				if end.err != nil || end.close.code != closeGoingAway || end.close.reason == "" {
-					t.Errorf("%v %v, want 1001 with a reason", end.close, end.err)
-					continue
-				}
-				lag.inTime(t, "close frame", start, end.at, 5*time.Second)
-			}
-			receive(t, "end of the process", s.done, patience)
-			lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+			pace.Try(t, func(t testing.TB) { stopsInTime(t, stop) })
 		})
 	}
+}
+
+func stopsInTime(t testing.TB, stop func(testing.TB, *site)) {
+	s := startSite(t, siteOptions{})
+	conns := openMany(t, s, h1, "/echo", s.of("alice"), 10, 1)
+	ends := make(chan clientEnd, len(conns))
+	for _, c := range conns {
+		go func() { ends <- c.talkUntilClosed(numbered) }()
+	}
+	lag, start := measureLag(t), time.Now()
+	stop(t, s)
+	for range conns {
+		end := receive(t, "end of a socket", ends, patience)
+		if end.err != nil || end.close.code != closeGoingAway || end.close.reason == "" {
+			t.Errorf("%v %v, want 1001 with a reason", end.close, end.err)
+			continue
+		}
+		lag.inTime(t, "close frame", start, end.at, 5*time.Second)
+	}
+	receive(t, "end of the process", s.done, patience)
+	lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
 }
 
 // TestStopWithoutWebsocketAuth: sockets outlive the last configuration that has
@@ -87,7 +93,7 @@ func TestStopWays(t *testing.T) {
 // and Caddy does not wait for them without end.
 func TestStopWithoutWebsocketAuth(t *testing.T) {
 	t.Parallel()
-	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
+	tryEachVersion(t, allVersions, siteOptions{}, func(t testing.TB, s *site, version string) {
 		c := s.open(t, version, "/echo", s.of("alice"))
 		const bare = "http://{$SITE} {\nrespond ok\n}\nhttps://{$TLS} {\ntls {$CERT} {$KEY}\nrespond ok\n}\n"
 		if err := s.reload(t, bare); err != nil {
@@ -111,7 +117,7 @@ func TestStopWithoutWebsocketAuth(t *testing.T) {
 func TestStopAfterShutdownDelay(t *testing.T) {
 	t.Parallel()
 	const delay = 8 * time.Second
-	forEachVersion(t, allVersions, siteOptions{globals: "shutdown_delay 8s"}, func(t *testing.T, s *site, version string) {
+	tryEachVersion(t, allVersions, siteOptions{globals: "shutdown_delay 8s"}, func(t testing.TB, s *site, version string) {
 		first := s.open(t, version, "/echo", s.of("alice"))
 		lag, start := measureLag(t), time.Now()
 		if err := s.terminate(); err != nil {
@@ -141,7 +147,7 @@ func TestStopAsLongAsGracePeriod(t *testing.T) {
 	for _, period := range []string{"100ms", "10m"} {
 		t.Run(period, func(t *testing.T) {
 			t.Parallel()
-			forEachVersion(t, allVersions, siteOptions{globals: "grace_period " + period}, func(t *testing.T, s *site, version string) {
+			tryEachVersion(t, allVersions, siteOptions{globals: "grace_period " + period}, func(t testing.TB, s *site, version string) {
 				c := s.open(t, version, "/echo", s.of("alice"))
 				c.echoes(t)
 				lag, start := measureLag(t), time.Now()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // streamVersions are the versions in which a WebSocket is a stream of a
@@ -29,6 +31,18 @@ func forEachVersion(t *testing.T, versions []string, o siteOptions, f func(t *te
 	}
 }
 
+// tryEachVersion is forEachVersion for what is about time: f may be tried again,
+// on another site.
+func tryEachVersion(t *testing.T, versions []string, o siteOptions, f func(t testing.TB, s *site, version string)) {
+	t.Helper()
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			pace.Try(t, func(t testing.TB) { f(t, startSite(t, o), version) })
+		})
+	}
+}
+
 // onOneSite runs f for each version, one after another, on the same site.
 func onOneSite(t *testing.T, versions []string, o siteOptions, f func(t *testing.T, s *site, version string)) {
 	t.Helper()
@@ -44,7 +58,7 @@ func TestStreamsCarryCredentials(t *testing.T) {
 	t.Parallel()
 	o := siteOptions{directives: "from subprotocol\nfrom query access_token\nfrom header\nfrom cookie session"}
 	onOneSite(t, allVersions, o, func(t *testing.T, s *site, version string) {
-		token := s.issuer.expiring(time.Now().Add(time.Minute))
+		token := s.issuer.expiring(time.Now().Add(time.Hour))
 		tests := []struct {
 			name, path string
 			header     http.Header
@@ -98,7 +112,7 @@ func flatten(h http.Header) string {
 
 // echoes sends messages of several sizes, in fragments too, and expects each
 // of them back, and a pong.
-func (c *wsConn) echoes(t *testing.T) {
+func (c *wsConn) echoes(t testing.TB) {
 	t.Helper()
 	for _, size := range []int{0, 1, 125, 126, 65_535, 65_536, 200_000} {
 		want := bytes.Repeat([]byte("x"), size)
@@ -125,7 +139,7 @@ func (c *wsConn) echoes(t *testing.T) {
 }
 
 // mustRead returns the next frame, which must come soon.
-func (c *wsConn) mustRead(t *testing.T) frame {
+func (c *wsConn) mustRead(t testing.TB) frame {
 	t.Helper()
 	var f frame
 	if err := c.within(patience, func() (err error) { f, err = c.read(); return err }); err != nil {
@@ -136,7 +150,7 @@ func (c *wsConn) mustRead(t *testing.T) frame {
 
 // mustClose expects the close frame next, after any data, answers it, and
 // expects a clean end.
-func (c *wsConn) mustClose(t *testing.T, within time.Duration) *closed {
+func (c *wsConn) mustClose(t testing.TB, within time.Duration) *closed {
 	t.Helper()
 	var end *closed
 	err := c.within(within, func() error {
@@ -187,7 +201,7 @@ func TestStreamsNegotiateCompression(t *testing.T) {
 // they can. The client has every frame whole until the close frame.
 func TestStreamsEndAtABorder(t *testing.T) {
 	t.Parallel()
-	forEachVersion(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
+	tryEachVersion(t, allVersions, siteOptions{}, func(t testing.TB, s *site, version string) {
 		exp := soon(2 * time.Second)
 		lag := measureLag(t)
 		c := s.open(t, version, "/flood", s.bearer(exp))
@@ -217,7 +231,7 @@ func TestStreamsEndAtABorder(t *testing.T) {
 func TestIdleStreamLives(t *testing.T) {
 	t.Parallel()
 	o := siteOptions{timeouts: "read_body_idle 1s\nwrite_idle 1s"}
-	forEachVersion(t, allVersions, o, func(t *testing.T, s *site, version string) {
+	tryEachVersion(t, allVersions, o, func(t testing.TB, s *site, version string) {
 		exp := soon(4 * time.Second)
 		lag := measureLag(t)
 		c := s.open(t, version, "/echo", s.bearer(exp))
@@ -255,7 +269,7 @@ func TestVanishedClientFreesAll(t *testing.T) {
 					t.Fatal(answer, err)
 				}
 				way.vanish(conn, ws)
-				if end := s.app.end(t, 15*time.Second); end.code == 1000 {
+				if end := s.app.end(t, patience); end.code == 1000 {
 					t.Errorf("%s%s: the application's socket ended with %d", way.name, path, end.code)
 				}
 				s.noSocketLeft(t)
@@ -299,7 +313,7 @@ func TestClientClosesStream(t *testing.T) {
 const rsv1 = 0x40
 
 // deflate compresses a message as RFC 7692 section 7.2.1 says.
-func deflate(t *testing.T, text string) []byte {
+func deflate(t testing.TB, text string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.DefaultCompression)
@@ -316,7 +330,7 @@ func deflate(t *testing.T, text string) []byte {
 }
 
 // inflate undoes deflate.
-func inflate(t *testing.T, p []byte) string {
+func inflate(t testing.TB, p []byte) string {
 	t.Helper()
 	// The last four bytes end the stream for Go's reader.
 	tail := []byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
 // app is an application for tests with many sockets: it notes how each ends
@@ -37,7 +39,7 @@ type appEnd struct {
 	at   time.Time
 }
 
-func startApp(t *testing.T) *app {
+func startApp(t testing.TB) *app {
 	t.Helper()
 	a := &app{
 		handshakes: make(chan http.Header, 20000), ends: make(chan appEnd, 20000),
@@ -137,20 +139,20 @@ func readFlood(c *wsConn) (*closed, error) {
 }
 
 // end returns how the next socket has ended for the application.
-func (a *app) end(t *testing.T, within time.Duration) appEnd {
+func (a *app) end(t testing.TB, within time.Duration) appEnd {
 	t.Helper()
 	return receive(t, "end of a socket at the application", a.ends, within)
 }
 
 // handshake returns the header of the next handshake that the application has
 // accepted.
-func (a *app) handshake(t *testing.T) http.Header {
+func (a *app) handshake(t testing.TB) http.Header {
 	t.Helper()
 	return receive(t, "handshake at the application", a.handshakes, patience)
 }
 
 // receive returns the next of what comes.
-func receive[T any](t *testing.T, what string, from <-chan T, within time.Duration) T {
+func receive[T any](t testing.TB, what string, from <-chan T, within time.Duration) T {
 	t.Helper()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
@@ -164,7 +166,7 @@ func receive[T any](t *testing.T, what string, from <-chan T, within time.Durati
 }
 
 // eventually waits until problem returns an empty text.
-func eventually(t *testing.T, within time.Duration, problem func() string) {
+func eventually(t testing.TB, within time.Duration, problem func() string) {
 	t.Helper()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
@@ -183,38 +185,18 @@ func eventually(t *testing.T, within time.Duration, problem func() string) {
 	}
 }
 
-// lag is how late this machine is: on one that is busy with other things, a
-// goroutine that should run may wait longer than what is to be measured.
-type lag struct{ worst atomic.Int64 }
+// lag is how late this machine is.
+type lag struct{ *pace.Watch }
 
 // measureLag measures until the test ends.
-func measureLag(t *testing.T) *lag {
+func measureLag(t testing.TB) *lag {
 	t.Helper()
-	l := new(lag)
-	go func() {
-		const every = 10 * time.Millisecond
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for last := time.Now(); ; {
-			select {
-			case <-ticker.C:
-				late := int64(time.Since(last) - every)
-				l.worst.Store(max(l.worst.Load(), late))
-				last = time.Now()
-			case <-t.Context().Done():
-				return
-			}
-		}
-	}()
-	return l
+	return &lag{pace.Start(t)}
 }
 
 // inTime expects what happened at the moment at not before due, and at most
 // within after it, give or take what the machine is late.
-func (l *lag) inTime(t *testing.T, what string, due, at time.Time, within time.Duration) {
+func (l *lag) inTime(t testing.TB, what string, due, at time.Time, within time.Duration) {
 	t.Helper()
-	machine := 2 * time.Duration(l.worst.Load())
-	if late := at.Sub(due); late < 0 || late > within+machine {
-		t.Errorf("%s came %v after the time, want 0 to %v and %v for the machine", what, late, within, machine)
-	}
+	l.InTime(t, what, due, at, within)
 }

@@ -30,7 +30,7 @@ const (
 
 // patience is how long a test waits for an event before it gives up. It is no
 // measure of speed: the machine may be busy.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // window is how many bytes a client lets the server send before it has read
 // them. Under a flood they are what it has to read before it comes to a close

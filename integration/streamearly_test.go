@@ -132,7 +132,7 @@ type handshakeRelay struct {
 	answers  [][]byte // from the server, meanwhile
 }
 
-func newHandshakeRelay(t *testing.T, server string) *handshakeRelay {
+func newHandshakeRelay(t testing.TB, server string) *handshakeRelay {
 	t.Helper()
 	_, port, err := net.SplitHostPort(server)
 	if err != nil {

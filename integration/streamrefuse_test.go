@@ -83,7 +83,7 @@ func (f refusal) isFor(version string) bool {
 }
 
 // send sends the handshake.
-func (f refusal) send(t *testing.T, s *site, version string) (*wsConn, *http.Response) {
+func (f refusal) send(t testing.TB, s *site, version string) (*wsConn, *http.Response) {
 	t.Helper()
 	path := f.path
 	if path == "" {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -76,7 +78,7 @@ https://{$TLS} {
 `
 }
 
-func startSite(t *testing.T, o siteOptions) *site {
+func startSite(t testing.TB, o siteOptions) *site {
 	t.Helper()
 	s := &site{issuer: newIssuer(t), app: startApp(t)}
 	t.Cleanup(s.closeAll)
@@ -100,7 +102,7 @@ func (s *site) base(version string) (scheme, addr string) {
 }
 
 // connect returns a connection that ends with the test, or with closeAll.
-func (s *site) connect(t *testing.T, version string) clientConn {
+func (s *site) connect(t testing.TB, version string) clientConn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -163,13 +165,13 @@ func (s *site) openOn(ctx context.Context, version, path string, header http.Hea
 }
 
 // handshake tries to open a WebSocket on a connection of its own.
-func (s *site) handshake(t *testing.T, version, path string, header http.Header) (*wsConn, *http.Response) {
+func (s *site) handshake(t testing.TB, version, path string, header http.Header) (*wsConn, *http.Response) {
 	t.Helper()
 	return s.send(t, version, path, header, func(*http.Request) {})
 }
 
 // send is handshake with changes to the request.
-func (s *site) send(t *testing.T, version, path string, header http.Header, change func(*http.Request)) (*wsConn, *http.Response) {
+func (s *site) send(t testing.TB, version, path string, header http.Header, change func(*http.Request)) (*wsConn, *http.Response) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -185,23 +187,52 @@ func (s *site) send(t *testing.T, version, path string, header http.Header, chan
 	return c, answer
 }
 
-// open opens a WebSocket on a connection of its own.
-func (s *site) open(t *testing.T, version, path string, header http.Header) *wsConn {
+// open opens a WebSocket on a connection of its own. While it cannot be known
+// who somebody is, because the keys are still on their way, it waits.
+func (s *site) open(t testing.TB, version, path string, header http.Header) (c *wsConn) {
 	t.Helper()
-	c, answer := s.handshake(t, version, path, header)
-	if c == nil {
-		t.Fatalf("handshake over %s refused: %s", version, answer.Status)
-	}
+	eventually(t, patience, func() string {
+		var answer *http.Response
+		if c, answer = s.handshake(t, version, path, header); c != nil {
+			return ""
+		}
+		if answer.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("handshake over %s refused: %s", version, answer.Status)
+		}
+		return answer.Status
+	})
 	return c
 }
 
 // adminClient leaves no connection behind that would count as Caddy's.
 var adminClient = &http.Client{
-	Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience,
+	Transport: adminTransport{&http.Transport{DisableKeepAlives: true}}, Timeout: patience,
+}
+
+// adminTransport tries again where nobody took the request: after a reload the
+// admin server of the configuration before may still be closing its socket,
+// with a new connection in the queue.
+type adminTransport struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (a adminTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	for tries := 1; ; tries++ {
+		answer, err := a.RoundTripper.RoundTrip(r)
+		untaken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+		if !untaken || tries == 5 || r.Body != nil && r.GetBody == nil {
+			return answer, err
+		}
+		r = r.Clone(r.Context())
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
 // admin returns what the admin API answers to a GET.
-func (s *site) admin(t *testing.T, path string) string {
+func (s *site) admin(t testing.TB, path string) string {
 	t.Helper()
 	answer, err := adminClient.Get("http://" + s.adminAddr + path)
 	if err != nil {
@@ -224,13 +255,13 @@ const slack = 6
 
 // footprint returns what Caddy uses while it has no socket, and has had one of
 // the version that is to be tested: some things are made once.
-func (s *site) footprint(t *testing.T, version string) footprint {
+func (s *site) footprint(t testing.TB, version string) footprint {
 	t.Helper()
 	return s.footprintOf(t, version, s.bearer(time.Now().Add(time.Hour)))
 }
 
 // footprintOf is footprint with a client of one's own.
-func (s *site) footprintOf(t *testing.T, version string, header http.Header) footprint {
+func (s *site) footprintOf(t testing.TB, version string, header http.Header) footprint {
 	t.Helper()
 	c := s.open(t, version, "/echo", header)
 	if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
@@ -246,7 +277,7 @@ func (s *site) footprintOf(t *testing.T, version string, header http.Header) foo
 
 var profileTotal = regexp.MustCompile(`^goroutine profile: total (\d+)`)
 
-func (s *site) uses(t *testing.T) footprint {
+func (s *site) uses(t testing.TB) footprint {
 	t.Helper()
 	files := openFiles(t, s.cmd.Process.Pid)
 	profile := s.admin(t, "/debug/pprof/goroutine?debug=1")
@@ -263,7 +294,7 @@ func (s *site) uses(t *testing.T) footprint {
 
 // openFiles returns how many file descriptors a process has, or 0 where the
 // system does not tell: there, goroutines alone show what is left.
-func openFiles(t *testing.T, pid int) int {
+func openFiles(t testing.TB, pid int) int {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return 0
@@ -288,12 +319,12 @@ var (
 )
 
 // noSocketLeft waits until nothing runs for a socket.
-func (s *site) noSocketLeft(t *testing.T) {
+func (s *site) noSocketLeft(t testing.TB) {
 	t.Helper()
 	s.noneRuns(t, ofSockets)
 }
 
-func (s *site) noneRuns(t *testing.T, functions []string) {
+func (s *site) noneRuns(t testing.TB, functions []string) {
 	t.Helper()
 	eventually(t, patience, func() string {
 		stacks := goroutinesOf(s.admin(t, "/debug/pprof/goroutine?debug=1"), functions...)
@@ -309,7 +340,7 @@ func (s *site) noneRuns(t *testing.T, functions []string) {
 
 // nothingLeft waits until Caddy uses no more than before, and runs nothing for
 // a socket.
-func (s *site) nothingLeft(t *testing.T, before footprint) {
+func (s *site) nothingLeft(t testing.TB, before footprint) {
 	t.Helper()
 	s.noneRuns(t, slices.Concat(ofSockets, ofConnections))
 	eventually(t, patience, func() string {

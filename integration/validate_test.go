@@ -178,7 +178,7 @@ func serverOf(routes string) string {
 }
 
 // validate runs caddy validate with a configuration in a file.
-func validate(t *testing.T, config, adapter string) (output string, ok bool) {
+func validate(t testing.TB, config, adapter string) (output string, ok bool) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

@@ -14,7 +14,7 @@ import (
 // several, and one that stays is a leak for each socket.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if leaked := leakedGoroutines(5 * time.Second); code == 0 && len(leaked) > 0 {
+	if leaked := leakedGoroutines(time.Minute); code == 0 && len(leaked) > 0 {
 		fmt.Fprintf(os.Stderr, "%d goroutines leaked:\n\n%s\n", len(leaked), strings.Join(leaked, "\n\n"))
 		code = 1
 	}

@@ -44,7 +44,7 @@ func wait(t *testing.T, finished <-chan finish) finish {
 	select {
 	case f := <-finished:
 		return f
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the tunnel did not finish")
 	}
 	return finish{}

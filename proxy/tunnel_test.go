@@ -27,7 +27,7 @@ func rawClient(t *testing.T, url string, early ...byte) (*http.Response, net.Con
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // a test that fails should say so
+	_ = conn.SetDeadline(time.Now().Add(time.Minute)) // a test that fails should say so
 	if _, err := conn.Write(append([]byte(handshakeText), early...)); err != nil {
 		t.Fatal(err)
 	}

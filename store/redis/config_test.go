@@ -216,11 +216,7 @@ func TestFollowEnds(t *testing.T) {
 	redis := startServer(t)
 	n := startNode(t, redis.address())
 	n.awaitComplete()
-	start := time.Now()
-	n.stop()
-	if took := time.Since(start); took > 500*time.Millisecond {
-		t.Errorf("Follow ends %v after its context", took)
-	}
+	n.stop() // says whether that is quick enough
 	if err := n.store.Revoke(t.Context(), jti("late")); err == nil {
 		t.Error("Revoke is certain although the store is closed")
 	}

@@ -66,7 +66,7 @@ func TestLockoutWindow(t *testing.T) {
 	redis := startServer(t)
 	n := startNode(t, redis.address())
 	n.awaitComplete()
-	rule := session.LockoutRule{Failures: 2, Window: 100 * time.Millisecond, Duration: time.Minute}
+	rule := session.LockoutRule{Failures: 2, Window: time.Second, Duration: time.Minute}
 	for range 3 {
 		n.store.Fail("192.0.2.1", 1, rule)
 		for _, want := range []any{int64(1), int64(0)} {

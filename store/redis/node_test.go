@@ -13,12 +13,18 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
+
+// patience is how long a test waits for an event before it gives up. It is no
+// measure of speed: the machine may be busy.
+const patience = time.Minute
 
 // node is what a process knows, as the host would keep it.
 type node struct {
 	t         *testing.T
+	watch     *pace.Watch
 	store     *Store
 	cancel    context.CancelFunc
 	returned  chan struct{}
@@ -50,7 +56,7 @@ func startNodeWith(t *testing.T, config Config, known ...session.Revocation) *no
 }
 
 func newNode(t *testing.T, s *Store) *node {
-	return &node{t: t, store: s, changed: make(chan struct{}, 1), calls: make(map[string]int), returned: make(chan struct{})}
+	return &node{t: t, watch: pace.Start(t), store: s, changed: make(chan struct{}, 1), calls: make(map[string]int), returned: make(chan struct{})}
 }
 
 func follow(t *testing.T, s *Store, known ...session.Revocation) *node {
@@ -71,10 +77,12 @@ func follow(t *testing.T, s *Store, known ...session.Revocation) *node {
 
 // stop ends the node, as quickly as a process should.
 func (n *node) stop() {
+	start := time.Now()
 	n.cancel()
 	select {
 	case <-n.returned:
-	case <-time.After(3 * time.Second):
+		n.watch.InTime(n.t, "the end of Follow", start, time.Now(), 500*time.Millisecond)
+	case <-time.After(patience):
 		n.t.Error("Follow does not return when its context ends")
 	}
 }
@@ -155,18 +163,21 @@ func (n *node) told() []error {
 	return slices.Clone(n.outages)
 }
 
-// await waits until the node is as it should be.
+// await waits until the node is as it should be, and expects that within a
+// time, give or take what the machine is late.
 func (n *node) await(what string, within time.Duration, is func() bool) {
 	n.t.Helper()
-	over := time.NewTimer(within)
+	start := time.Now()
+	over := time.NewTimer(patience)
 	defer over.Stop()
 	for !is() {
 		select {
 		case <-n.changed:
 		case <-over.C:
-			n.t.Fatalf("not within %v: %s; outages %v, knows %s", within, what, n.told(), n.keys())
+			n.t.Fatalf("not within %v: %s; outages %v, knows %s", patience, what, n.told(), n.keys())
 		}
 	}
+	n.watch.InTime(n.t, what, start, time.Now(), within)
 }
 
 func (n *node) awaitComplete() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
@@ -271,7 +272,7 @@ func TestRedisThatTakesNothing(t *testing.T) {
 	a.awaitComplete()
 	b.awaitComplete()
 	redis.do("CONFIG", "SET", "min-replicas-to-write", 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), pace.Scale(500*time.Millisecond))
 	defer cancel()
 	r := jti("one")
 	if err := a.store.Revoke(ctx, r); err == nil || !strings.Contains(err.Error(), "NOREPLICAS") {

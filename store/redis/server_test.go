@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	printed := &printed{}
 	redis.SetLogger(printed)
 	code := m.Run()
-	if leaked := leakedGoroutines(5 * time.Second); code == 0 && len(leaked) > 0 {
+	if leaked := leakedGoroutines(patience); code == 0 && len(leaked) > 0 {
 		fmt.Fprintf(os.Stderr, "%d goroutines leaked:\n\n%s\n", len(leaked), strings.Join(leaked, "\n\n"))
 		code = 1
 	}
@@ -114,7 +114,7 @@ func startServer(t *testing.T, options ...string) *server {
 	t.Cleanup(s.kill)
 	s.raw = redis.NewClient(&redis.Options{
 		Addr: s.address(), Protocol: 2, DisableIdentity: true, PipelinePoolSize: -1, PoolSize: 1,
-		MaxRetries: 5, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		MaxRetries: 5, ReadTimeout: patience, WriteTimeout: patience,
 	})
 	t.Cleanup(func() { s.raw.Close() })
 	return s
@@ -158,7 +158,7 @@ func (s *server) start() {
 		if log != "" {
 			s.t.Fatalf("redis-server has ended:\n%s", log)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatal("redis-server does not take connections")
 	}
 }
