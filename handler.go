@@ -93,7 +93,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if len(h.verifiers) == 0 && outer != nil {
 		return h.tighten(w, r, next, outer)
 	}
+	forgetExtended(r)
 	wanted := proxy.Classify(r)
+	if wanted == proxy.KindPlain {
+		proxy.IgnoreOffer(r)
+	}
 	if h.isRenewal(r, wanted) {
 		return h.serveRenewal(w, r)
 	}
@@ -106,16 +110,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.turnAway(w, r, q, auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
 	case wanted == proxy.KindTunnel:
 		return h.turnAway(w, r, q, &proxy.HandshakeError{
-			Status: http.StatusBadRequest, Detail: "an upgrade to something else than websocket",
+			Status: http.StatusBadRequest, Detail: "a tunnel, or a list with websocket, or with a version of it, in Upgrade",
 		})
 	case q.kind != kindPassed:
 		return h.disarm(w, r, q, h.authenticate(w, r, next, q))
 	case h.HTTP == httpReject:
 		return h.turnAway(w, r, q, auth.Refuse(reasonUpgrade, "not a websocket handshake"))
 	case outer != nil:
-		return next.ServeHTTP(w, r) // what the outer one knows counts on
+		return h.disarm(w, r, q, h.servePlain(w, r, next, q)) // what the outer one knows counts on
 	}
-	return next.ServeHTTP(w, q.on(r))
+	return h.disarm(w, r, q, h.servePlain(w, q.on(r), next, q))
 }
 
 // on returns r for the handlers further in, which find q in it.
@@ -193,7 +197,7 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	inner := q.on(r)
 	if q.kind == kindHTTP {
 		q.observeAdmitted()
-		return next.ServeHTTP(w, inner)
+		return h.servePlain(w, inner, next, q)
 	}
 	q.session = rand.Text()
 	return h.serveSocket(w, inner, next, q, found.Answer)
