@@ -93,6 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if len(h.verifiers) == 0 && outer != nil {
 		return h.tighten(w, r, next, outer)
 	}
+	prove(r)
 	wanted := proxy.Classify(r)
 	if h.isRenewal(r, wanted) {
 		return h.serveRenewal(w, r)
@@ -116,6 +117,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r) // what the outer one knows counts on
 	}
 	return next.ServeHTTP(w, q.on(r))
+}
+
+// prove has what the client of r has proved known to whoever verifies its
+// credential, also one that comes in a message later. In place, because the
+// server's own request is what has to be disarmed when it is refused.
+func prove(r *http.Request) {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		*r = *r.WithContext(auth.WithConnection(r.Context(), r.TLS))
+	}
 }
 
 // on returns r for the handlers further in, which find q in it.
@@ -266,6 +276,9 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if later {
 		if h.poller != nil {
 			id, err = h.identifyPolled(r, q)
+		}
+		if id != nil && err == nil { // the id of a connection proves nothing
+			err = id.CheckBinding(r.Context())
 		}
 		if id == nil && err == nil { // what is to come would be refused
 			err = h.app.checkLockout(q.clientIP)

@@ -41,6 +41,9 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = s.request.meetsRules(id)
 	}
+	if err == nil { // the socket will use it, too
+		err = id.CheckBinding(s.handshake.Context())
+	}
 	if err != nil {
 		return h.refuse(w, r, q, "", err)
 	}

@@ -34,7 +34,8 @@ type Identity struct {
 	// Claims are all claims of the credential.
 	Claims Claims
 
-	key *Key // that has signed the credential; nil if none has
+	key  *Key   // that has signed the credential; nil if none has
+	keys KeySet // where key was found
 }
 
 // Verifier turns a credential into an identity.

@@ -160,6 +160,10 @@ func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (*Identit
 	if len(token) <= MaxTokenSize { // the first step refuses longer ones
 		hash = v.cache.hash(token)
 		if id := v.cache.get(hash, now); id != nil {
+			// It is remembered for whoever comes with it.
+			if err := id.CheckBinding(ctx); err != nil {
+				return nil, err
+			}
 			return id, nil
 		}
 	}

@@ -24,6 +24,7 @@ var recheckSteps = []verificationStep{
 	{"times", nil, (*verification).checkTimes},
 	{"claims", nil, (*verification).checkClaims},
 	{"key", nil, (*verification).checkKey},
+	{"binding", nil, (*verification).checkBinding},
 }
 
 // Recheck implements [Rechecker].

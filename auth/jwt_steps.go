@@ -61,6 +61,7 @@ var (
 		{"audience", []string{"payload"}, (*verification).checkAudience},
 		{"times", []string{"payload"}, (*verification).checkTimes},
 		{"claims", []string{"payload", "times"}, (*verification).checkClaims},
+		{"binding", []string{"payload"}, (*verification).checkBinding},
 	})
 )
 
@@ -247,7 +248,7 @@ func (t *verification) checkTimes(context.Context) (err error) {
 // checkClaims reads the claims that say who it is.
 func (t *verification) checkClaims(context.Context) error {
 	id := &Identity{
-		key:      t.key,
+		key: t.key, keys: t.keys,
 		Verifier: "jwt", Claims: t.claims, Scopes: readScopes(t.claims),
 		IssuedAt: t.validity.issuedAt, ValidUntil: t.validity.until,
 	}
