@@ -237,7 +237,7 @@ func (in *inspection) verify(h *Handler) *auth.Identity {
 				in.check(c)
 			}
 		}
-		id, err := v.Verify(in.ctx, in.token, in.now)
+		id, err := v.vouch(in.ctx, in.token, in.now)
 		if err == nil && id != nil {
 			in.check(auth.Check{Name: "verified", OK: true, Detail: fmt.Sprintf("user %q, until %s (%v from now)",
 				id.User, id.ValidUntil.Format(time.RFC3339), id.ValidUntil.Sub(in.now).Round(time.Second))})

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -333,56 +332,6 @@ func (q *request) tightenBy(h *Handler) *auth.Identity {
 	q.policies = append(slices.Clip(q.policies), h.policy)
 	q.rules = append(slices.Clip(q.rules), h.rules...)
 	return q.identity
-}
-
-// verify asks the verifiers in order. The first that vouches decides. If none
-// does, a verifier that cannot tell outweighs those that refuse, because it
-// might have vouched.
-func (h *Handler) verify(ctx context.Context, credential string, timed bool) (*auth.Identity, error) {
-	now := time.Now()
-	began := now
-	var outage, refusal error
-	for i, v := range h.verifiers {
-		if timed && i > 0 {
-			began = time.Now()
-		}
-		id, err := v.Verify(ctx, credential, now)
-		if timed {
-			v.observeVerified(began, err)
-		}
-		switch {
-		case err == nil && id != nil:
-			return id, nil
-		case err == nil:
-			return nil, fmt.Errorf("verifier %s vouched for nobody", v.name)
-		case reasonOf(err) == reasonInternal:
-			return nil, err
-		case reasonOf(err) == reasonUnavailable:
-			outage = err
-		case refusal == nil || telling(err) > telling(refusal):
-			refusal = err
-		}
-	}
-	if outage != nil {
-		return nil, outage
-	}
-	return nil, refusal
-}
-
-// telling returns how much a verifier's refusal says, compared with those of
-// the others: the least, if the token was not made for it; not much, if it looks
-// forged, but may be one that another verifier knows.
-func telling(err error) int {
-	switch reasonOf(err) {
-	case auth.ReasonIssuer:
-		return 0
-	case auth.ReasonUnknownKey, auth.ReasonAlgorithm:
-		return 1
-	case auth.ReasonSignature, auth.ReasonMalformed:
-		return 2
-	default:
-		return 3
-	}
 }
 
 // tighten is ServeHTTP for a handler without verifiers, behind another one
