@@ -176,6 +176,13 @@ func isSameOriginFetch(r *http.Request) bool {
 	return len(r.Header["Origin"]) == 0 && len(site) == 1 && site[0] == "same-origin"
 }
 
+// isFromPage tells whether a page may have made a browser send r. Browsers say
+// so in one of these headers: the first is in each handshake of theirs.
+func isFromPage(r *http.Request) bool {
+	site := r.Header["Sec-Fetch-Site"]
+	return len(r.Header["Origin"]) > 0 || len(site) > 1 || len(site) == 1 && site[0] != "none"
+}
+
 // authenticate lets r on if it may, as an identity's.
 func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q *request) error {
 	found, err := h.take(r)
@@ -259,6 +266,9 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if !h.InsecurePlaintext && !isPrivate(r) {
 		return nil, auth.Refuse(reasonPlaintext, "plain http from another machine; see insecure_plaintext")
 	}
+	if err := h.checkOrigin(r, q, found); err != nil {
+		return nil, err
+	}
 	later := takeErr != nil && h.first != nil && reasonOf(takeErr) == auth.ReasonMissing &&
 		(q.kind == kindUpgrade || h.poller != nil)
 	if takeErr != nil && !later {
@@ -268,10 +278,6 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 		return nil, &auth.OutageError{Err: err}
 	}
 	h.warnForwarded(r)
-	ambient := found.Ambient && !(q.kind == kindHTTP && isSameOriginFetch(r))
-	if err := h.origins.Check(r, scheme(r), ambient); err != nil {
-		return nil, err
-	}
 	if later {
 		if h.poller != nil {
 			id, err = h.identifyPolled(r, q)
@@ -289,6 +295,17 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 		return nil, err
 	}
 	return id, meet(h.rules, id)
+}
+
+// checkOrigin judges from which page r comes. Nothing else about its credential
+// is told before: where a cookie may hold it, another site's page could find out
+// whether its visitor has one. So a request of a page's is judged as if it had.
+func (h *Handler) checkOrigin(r *http.Request, q *request, found auth.Found) error {
+	ambient := found.Ambient || found.MaybeAmbient && isFromPage(r)
+	if q.kind == kindHTTP && isSameOriginFetch(r) {
+		ambient = false
+	}
+	return h.origins.Check(r, scheme(r), ambient)
 }
 
 // vouched returns the identity that a verifier vouches for, unless it is
