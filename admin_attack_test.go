@@ -259,6 +259,13 @@ func TestAttackAdminRevocationJSON(t *testing.T) {
 		`{"issuer":"x","subject":"a","until":1900000000}`,
 		`{"issuer":"x","subject":"a","until":"2001-01-01T00:00:00Z"}`,
 		`{"issuer":"x","subject":"a","issued_before":"now"}`,
+		// Times that would count as none given: as now, as any, as the default.
+		`{"issuer":"x","subject":"a","issued_before":"0001-01-01T00:00:00Z"}`,
+		`{"issuer":"x","subject":"a","issued_before":"0001-01-01T01:00:00+01:00"}`,
+		`{"issuer":"x","jti":"a","issued_before":"0001-01-01T00:00:00Z"}`,
+		`{"issuer":"x","sid":"a","issued_before":"0001-01-01T00:00:00.000Z"}`,
+		`{"issuer":"x","jti":"a","until":"0001-01-01T00:00:00Z"}`,
+		`{"issuer":"x","subject":"a","issued_before":"1969-12-31T23:59:59Z"}`,
 		`{"issuer":"x","subject":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`,
 		`{"issuer":"x","subject":"a","reason":"` + strings.Repeat("r", 257) + `"}`,
 	} {

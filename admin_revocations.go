@@ -153,6 +153,10 @@ func parseRevocation(body []byte) (revocationEntry, error) {
 		if err != nil {
 			return e, fmt.Errorf("member %s is no time such as 2030-01-31T12:00:00Z", name)
 		}
+		// The year 1 would count as none given, and what was not said be done.
+		if at.Unix() < 0 {
+			return e, fmt.Errorf("member %s is before 1970, when no token was issued or good: leave it out, or correct it", name)
+		}
 		if name == "until" {
 			e.Until = at
 		} else {

@@ -173,6 +173,11 @@ func (a *App) check() error {
 // Start implements caddy.App. It reads what was revoked before the last stop,
 // and has the store tell of what others do.
 func (a *App) Start() error {
+	// Sockets of the configuration before renew by its rules, so what is revoked
+	// under this one must outlast the tokens of that one, too.
+	if before := apps.newest(); before != nil {
+		a.admits(before.Longest())
+	}
 	apps.started(a)
 	a.takeOver()
 	return nil

@@ -212,7 +212,7 @@ func percentArg(d *caddyfile.Dispenser, to *float64) error {
 		return err
 	}
 	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	if err != nil || percent != percent {
+	if err != nil || math.IsNaN(percent) || math.IsInf(percent, 0) {
 		return d.Errf("'%s' takes a percentage such as 10, not '%s'", name, text)
 	}
 	*to = percent

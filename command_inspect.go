@@ -2,6 +2,9 @@ package websocketauth
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +36,7 @@ var errNotAccepted = errors.New("the token is not accepted")
 
 func newInspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inspect [--config <path> [--adapter <name>]] [--site <name>] [<file>]",
+		Use:   "inspect [--config <path> [--adapter <name>]] [--site <name>] [--certificate <path>] [<file>]",
 		Short: "Says what a configuration makes of a token",
 		Long: `
 Reads a token from the file, or from standard input, and says check by check
@@ -43,7 +46,8 @@ argument, because other users of the machine can see those.
 
 The configuration is the Caddyfile in the current folder, unless --config names
 another file. --site chooses among several websocket_auth by name, by host, or
-by the server's name in JSON.
+by the server's name in JSON. --certificate is the one that the client shows, as
+PEM, for tokens that are bound to one.
 
 The exit status is 0 if all that were chosen accept the token, else 1.
 `,
@@ -54,6 +58,7 @@ The exit status is 0 if all that were chosen accept the token, else 1.
 	cmd.Flags().StringP("config", "c", "", "Configuration file")
 	cmd.Flags().StringP("adapter", "a", "", "Name of the adapter for the configuration, if it is neither a Caddyfile nor JSON")
 	cmd.Flags().String("site", "", "Only the websocket_auth of this name, host or server")
+	cmd.Flags().String("certificate", "", "File with the client's certificate")
 	return cmd
 }
 
@@ -68,6 +73,11 @@ func runInspect(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), inspectTimeout)
 	defer cancel()
+	if path := cmd.Flag("certificate").Value.String(); path != "" {
+		if ctx, err = withCertificate(ctx, path); err != nil {
+			return err
+		}
+	}
 	in := &inspection{ctx: ctx, token: token, now: time.Now()}
 	err = in.config(config, cmd.Flag("site").Value.String())
 	if _, printErr := io.WriteString(cmd.OutOrStdout(), in.report.String()); printErr != nil {
@@ -122,6 +132,26 @@ func inspectedToken(stdin io.Reader, args []string) (string, error) {
 		return "", errors.New("reading the token: there is none")
 	}
 	return token, nil
+}
+
+// withCertificate returns a ctx for a client that shows the first certificate of
+// the file.
+func withCertificate(ctx context.Context, path string) (context.Context, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--certificate: %w", err)
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("--certificate %s: %w", path, err)
+		}
+		return auth.WithConnection(ctx, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}), nil
+	}
+	return nil, fmt.Errorf("--certificate %s has no certificate in PEM form", path)
 }
 
 // inspection is what a configuration makes of one token.
@@ -207,7 +237,7 @@ func (in *inspection) verify(h *Handler) *auth.Identity {
 				in.check(c)
 			}
 		}
-		id, err := v.Verify(in.ctx, in.token, in.now)
+		id, err := v.vouch(in.ctx, in.token, in.now)
 		if err == nil && id != nil {
 			in.check(auth.Check{Name: "verified", OK: true, Detail: fmt.Sprintf("user %q, until %s (%v from now)",
 				id.User, id.ValidUntil.Format(time.RFC3339), id.ValidUntil.Sub(in.now).Round(time.Second))})

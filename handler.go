@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -94,6 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.tighten(w, r, next, outer)
 	}
 	forgetExtended(r)
+	prove(r)
 	wanted := proxy.Classify(r)
 	if wanted == proxy.KindPlain {
 		proxy.IgnoreOffer(r)
@@ -120,6 +120,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.disarm(w, r, q, h.servePlain(w, r, next, q)) // what the outer one knows counts on
 	}
 	return h.disarm(w, r, q, h.servePlain(w, q.on(r), next, q))
+}
+
+// prove has what the client of r has proved known to whoever verifies its
+// credential, also one that comes in a message later. In place, because the
+// server's own request is what has to be disarmed when it is refused.
+func prove(r *http.Request) {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		*r = *r.WithContext(auth.WithConnection(r.Context(), r.TLS))
+	}
 }
 
 // on returns r for the handlers further in, which find q in it.
@@ -169,6 +178,13 @@ func isPreflight(r *http.Request) bool {
 func isSameOriginFetch(r *http.Request) bool {
 	site := r.Header["Sec-Fetch-Site"]
 	return len(r.Header["Origin"]) == 0 && len(site) == 1 && site[0] == "same-origin"
+}
+
+// isFromPage tells whether a page may have made a browser send r. Browsers say
+// so in one of these headers: the first is in each handshake of theirs.
+func isFromPage(r *http.Request) bool {
+	site := r.Header["Sec-Fetch-Site"]
+	return len(r.Header["Origin"]) > 0 || len(site) > 1 || len(site) == 1 && site[0] != "none"
 }
 
 // authenticate lets r on if it may, as an identity's.
@@ -254,6 +270,9 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	if !h.InsecurePlaintext && !isPrivate(r) {
 		return nil, auth.Refuse(reasonPlaintext, "plain http from another machine; see insecure_plaintext")
 	}
+	if err := h.checkOrigin(r, q, found); err != nil {
+		return nil, err
+	}
 	later := takeErr != nil && h.first != nil && reasonOf(takeErr) == auth.ReasonMissing &&
 		(q.kind == kindUpgrade || h.poller != nil)
 	if takeErr != nil && !later {
@@ -263,13 +282,12 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 		return nil, &auth.OutageError{Err: err}
 	}
 	h.warnForwarded(r)
-	ambient := found.Ambient && !(q.kind == kindHTTP && isSameOriginFetch(r))
-	if err := h.origins.Check(r, scheme(r), ambient); err != nil {
-		return nil, err
-	}
 	if later {
 		if h.poller != nil {
 			id, err = h.identifyPolled(r, q)
+		}
+		if id != nil && err == nil { // the id of a connection proves nothing
+			err = id.CheckBinding(r.Context())
 		}
 		if id == nil && err == nil { // what is to come would be refused
 			err = h.app.checkLockout(q.clientIP)
@@ -281,6 +299,17 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 		return nil, err
 	}
 	return id, meet(h.rules, id)
+}
+
+// checkOrigin judges from which page r comes. Nothing else about its credential
+// is told before: where a cookie may hold it, another site's page could find out
+// whether its visitor has one. So a request of a page's is judged as if it had.
+func (h *Handler) checkOrigin(r *http.Request, q *request, found auth.Found) error {
+	ambient := found.Ambient || found.MaybeAmbient && isFromPage(r)
+	if q.kind == kindHTTP && isSameOriginFetch(r) {
+		ambient = false
+	}
+	return h.origins.Check(r, scheme(r), ambient)
 }
 
 // vouched returns the identity that a verifier vouches for, unless it is
@@ -324,56 +353,6 @@ func (q *request) tightenBy(h *Handler) *auth.Identity {
 	q.policies = append(slices.Clip(q.policies), h.policy)
 	q.rules = append(slices.Clip(q.rules), h.rules...)
 	return q.identity
-}
-
-// verify asks the verifiers in order. The first that vouches decides. If none
-// does, a verifier that cannot tell outweighs those that refuse, because it
-// might have vouched.
-func (h *Handler) verify(ctx context.Context, credential string, timed bool) (*auth.Identity, error) {
-	now := time.Now()
-	began := now
-	var outage, refusal error
-	for i, v := range h.verifiers {
-		if timed && i > 0 {
-			began = time.Now()
-		}
-		id, err := v.Verify(ctx, credential, now)
-		if timed {
-			v.observeVerified(began, err)
-		}
-		switch {
-		case err == nil && id != nil:
-			return id, nil
-		case err == nil:
-			return nil, fmt.Errorf("verifier %s vouched for nobody", v.name)
-		case reasonOf(err) == reasonInternal:
-			return nil, err
-		case reasonOf(err) == reasonUnavailable:
-			outage = err
-		case refusal == nil || telling(err) > telling(refusal):
-			refusal = err
-		}
-	}
-	if outage != nil {
-		return nil, outage
-	}
-	return nil, refusal
-}
-
-// telling returns how much a verifier's refusal says, compared with those of
-// the others: the least, if the token was not made for it; not much, if it looks
-// forged, but may be one that another verifier knows.
-func telling(err error) int {
-	switch reasonOf(err) {
-	case auth.ReasonIssuer:
-		return 0
-	case auth.ReasonUnknownKey, auth.ReasonAlgorithm:
-		return 1
-	case auth.ReasonSignature, auth.ReasonMalformed:
-		return 2
-	default:
-		return 3
-	}
 }
 
 // tighten is ServeHTTP for a handler without verifiers, behind another one

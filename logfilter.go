@@ -25,10 +25,12 @@ func init() { caddy.RegisterModule(CredentialFilter{}) }
 // site's log and in the default one:
 //
 //	format filter {
+//		uri websocket_credential
 //		request>uri websocket_credential
 //		request>headers>Sec-Websocket-Protocol websocket_credential
 //		request>headers>Referer websocket_credential
 //		resp_headers>Sec-Websocket-Protocol websocket_credential
+//		resp_headers>Location websocket_credential
 //	}
 //
 // It knows JSON Web Tokens by their shape, query parameters by their name in

@@ -166,10 +166,12 @@ func TestCredentialFilterCaddyfile(t *testing.T) {
 
 // filterLines is what the README puts into every log.
 const filterLines = `
+	uri websocket_credential
 	request>uri websocket_credential
 	request>headers>Sec-Websocket-Protocol websocket_credential
 	request>headers>Referer websocket_credential
 	resp_headers>Sec-Websocket-Protocol websocket_credential
+	resp_headers>Location websocket_credential
 `
 
 // adaptForTest turns a Caddyfile into JSON. Nothing it loads writes outside
@@ -200,17 +202,20 @@ func TestCredentialFilterTakesEffect(t *testing.T) {
 	config := adaptForTest(t, dir,
 		fmt.Sprintf("log default {\n level DEBUG\n output file `%s`\n format filter {%s}\n}", defaultLog, filterLines),
 		fmt.Sprintf("http://app.example.com {\n bind `unix/%s`\n log {\n output file `%s`\n format filter {%s}\n}\n"+
-			"header Sec-WebSocket-Protocol %s\n error /fail 500\n respond hello\n}", socket, accessLog, filterLines, loggedToken))
+			"header Sec-WebSocket-Protocol %s\n error /fail 500\n redir /moved /fine?{query}\n rewrite /rewritten /fine?{query}\n"+
+			"respond hello\n}", socket, accessLog, filterLines, loggedToken))
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = caddy.Stop() })
-	client := &http.Client{Transport: &http.Transport{
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	for _, path := range []string{"/fine", "/fail"} {
+	for _, path := range []string{"/fine", "/fail", "/moved", "/rewritten"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
 			"http://app.example.com"+path+"?access_token=opaque1&room=17", nil)
 		if err != nil {
@@ -233,7 +238,7 @@ func TestCredentialFilterTakesEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, log := range []struct{ file, path string }{
-		{accessLog, "/fine"}, {accessLog, "/fail"}, {defaultLog, "/fail"},
+		{accessLog, "/fine"}, {accessLog, "/fail"}, {accessLog, "/moved"}, {defaultLog, "/fail"},
 	} {
 		text, err := os.ReadFile(log.file)
 		if err != nil {
@@ -249,6 +254,15 @@ func TestCredentialFilterTakesEffect(t *testing.T) {
 			if !strings.Contains(unescapeJSON(string(text)), want) {
 				t.Errorf("%s lacks %s:\n%s", filepath.Base(log.file), want, text)
 			}
+		}
+	}
+	for file, want := range map[string]string{
+		accessLog:  `"Location":["/fine?access_token=REDACTED&room=17"]`,
+		defaultLog: `"uri":"/fine?access_token=REDACTED&room=17"`, // of the rewrite, at debug level
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(unescapeJSON(string(text)), want) {
+			t.Errorf("%s lacks %s: %v\n%s", filepath.Base(file), want, err, text)
 		}
 	}
 }

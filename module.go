@@ -9,13 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
@@ -167,15 +167,6 @@ type handlerState struct {
 	sites           siteNames
 }
 
-// namedVerifier is a verifier and what it is called in the configuration.
-type namedVerifier struct {
-	auth.Verifier
-	name string
-	// accepted takes how long it took to vouch. It is found once: messages come
-	// often.
-	accepted prometheus.Observer
-}
-
 // CaddyModule returns the Caddy module information.
 func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -227,7 +218,7 @@ func (h *Handler) checkWords() error {
 		return fmt.Errorf("on_reload '%s' is unknown: use keep or recheck", h.OnReload)
 	case h.MaxSession < 0:
 		return errors.New("max_session is negative: use a duration such as 8h, or leave it out")
-	case h.Jitter < 0 || h.Jitter > 50:
+	case math.IsNaN(h.Jitter) || h.Jitter < 0 || h.Jitter > 50:
 		return fmt.Errorf("jitter %v is not from 0 to 50 percent", h.Jitter)
 	}
 	return nil
@@ -278,20 +269,20 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 	if len(h.VerifiersRaw) == 0 {
 		return h.checkNested()
 	}
-	h.trust = trustOf(h.VerifiersRaw) // which are gone when they are loaded
+	configured := h.VerifiersRaw // which are gone when they are loaded
+	h.trust = trustOf(configured)
 	modules, err := ctx.LoadModule(h, "VerifiersRaw")
 	if err != nil {
 		return err
 	}
-	for _, module := range modules.([]any) {
-		verifier, ok := module.(auth.Verifier)
-		if !ok {
-			return fmt.Errorf("module %T is no verifier of credentials", module)
+	for i, module := range modules.([]any) {
+		v, err := namedVerifierOf(module, configured[i])
+		if err != nil {
+			return err
 		}
-		name := module.(caddy.Module).CaddyModule().ID.Name()
-		h.verifiers = append(h.verifiers, namedVerifier{verifier, name, counts.verifications.WithLabelValues(name, resultAccepted)})
+		h.verifiers = append(h.verifiers, v)
 	}
-	return nil
+	return keepApart(h.verifiers)
 }
 
 // checkNested judges a handler without verifiers: it can only tighten another

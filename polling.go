@@ -257,7 +257,9 @@ func setBody(r *http.Request, body []byte) {
 // sameIdentity tells whether id is of whom old is.
 func sameIdentity(old, id *auth.Identity) error {
 	switch {
-	case id.Issuer != old.Issuer || id.Verifier != old.Verifier:
+	case id.Block != old.Block || id.Verifier != old.Verifier:
+		return auth.Refuse(reasonOtherIdentity, "another verifier has vouched for the credential")
+	case id.Issuer != old.Issuer:
 		return auth.Refuse(reasonOtherIdentity, "the credential has another issuer")
 	case id.Subject != old.Subject || id.Subject == "" && id.User != old.User:
 		return auth.Refuse(reasonOtherIdentity, "the credential has another subject")

@@ -81,6 +81,8 @@ var refusals = map[auth.Reason]refusal{
 	auth.ReasonType:        unauthorized,
 	auth.ReasonClaims:      unauthorized,
 	auth.ReasonLifetime:    unauthorized,
+	auth.ReasonUnproved:    unauthorized,
+	auth.ReasonBinding:     unauthorized,
 	auth.ReasonScope:       {http.StatusForbidden, proxy.CloseForbidden, "insufficient_scope", "insufficient_scope"},
 	auth.ReasonClaimRule:   forbidden,
 	auth.ReasonOrigin:      forbidden,

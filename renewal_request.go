@@ -34,12 +34,18 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		return h.refuse(w, r, q, "", auth.Refuse(reasonUnknownSession, "no socket of this site has this id"))
 	}
 	q.session = s.session.ID
+	if err := s.handler.checkOrigin(r, q, found); err != nil {
+		return h.refuse(w, r, q, "", err)
+	}
 	if takeErr != nil { // a later message is no help
 		return h.refuse(w, r, q, "", takeErr)
 	}
 	id, err := s.handler.identify(r, q, found, nil)
 	if err == nil {
 		err = s.request.meetsRules(id)
+	}
+	if err == nil { // the socket will use it, too
+		err = id.CheckBinding(s.handshake.Context())
 	}
 	if err != nil {
 		return h.refuse(w, r, q, "", err)

@@ -117,8 +117,12 @@ func sessionIdentity(id *auth.Identity) session.Identity {
 }
 
 // identify has the socket found as id's. It is registered first and then
-// checked, so that no revocation slips between.
+// checked, so that no revocation slips between. Its client must have proved what
+// id is bound to, whoever has brought the credential.
 func (s *socket) identify(id *auth.Identity) error {
+	if err := id.CheckBinding(s.handshake.Context()); err != nil {
+		return err
+	}
 	sockets.Identify(&s.session, sessionIdentity(id))
 	if err := checkRevoked(id); err != nil {
 		return err

@@ -2,6 +2,8 @@ package websocketauth
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,9 +20,10 @@ import (
 func TestAttackRevokeInTheMomentOfIdentifying(t *testing.T) {
 	const tries = 60_000
 	refused, ended := 0, 0
+	handshake := httptest.NewRequest(http.MethodGet, "/", nil)
 	for n := range tries {
 		id := &auth.Identity{Issuer: "moment", Subject: "alice", TokenID: fmt.Sprint(n)}
-		s := &socket{handler: &Handler{}, request: &request{}}
+		s := &socket{handler: &Handler{}, request: &request{}, handshake: handshake}
 		s.session = session.Session{ID: fmt.Sprint("moment", n), Socket: s, Close: func() {}}
 		if !sockets.Add(&s.session) {
 			t.Fatal("nothing can be added")

@@ -3,6 +3,7 @@ package websocketauth
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -73,8 +74,8 @@ type JWTVerifier struct {
 	// Default: 0
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
-	// Refuse tokens that live longer than this, from `iat` to `exp`. Default:
-	// 0 (any)
+	// Refuse tokens that live longer than this, from `iat` to `exp`, and those
+	// that do not say so. Default: 0 (any)
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
 	// The claim with the user's name, text or a whole number: a claim's name,
@@ -99,6 +100,7 @@ type JWTVerifier struct {
 	// signed gets in, whatever app it is for. Default: false
 	InsecureAnyAudience bool `json:"insecure_any_audience,omitempty"`
 
+	cfg      auth.JWTConfig
 	jwt      *auth.JWT
 	logger   *zap.Logger
 	acquired *heldKeys
@@ -196,8 +198,28 @@ func (v *JWTVerifier) setUp(r *JWTVerifier) error {
 	if err := v.loadKeys(r, &cfg); err != nil {
 		return err
 	}
-	jwt, err := auth.NewJWT(cfg)
-	v.jwt = jwt
+	// All that it resolves to: one of two that differ in anything does not speak
+	// for the other.
+	resolved, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	cfg.Block = blockHash(resolved)
+	v.cfg = cfg
+	v.jwt, err = auth.NewJWT(cfg)
+	return err
+}
+
+// blockOf implements [blockVerifier].
+func (v *JWTVerifier) blockOf() string { return v.cfg.Block }
+
+// speaksFor implements [issuerVerifier].
+func (v *JWTVerifier) speaksFor() []string { return v.cfg.Issuers }
+
+// leave implements [issuerVerifier].
+func (v *JWTVerifier) leave(issuers []string) (err error) {
+	v.cfg.OtherIssuers = issuers
+	v.jwt, err = auth.NewJWT(v.cfg)
 	return err
 }
 
@@ -359,6 +381,8 @@ var (
 	_ auth.Verifier         = (*JWTVerifier)(nil)
 	_ auth.Rechecker        = (*JWTVerifier)(nil)
 	_ retainer              = (*JWTVerifier)(nil)
+	_ blockVerifier         = (*JWTVerifier)(nil)
+	_ issuerVerifier        = (*JWTVerifier)(nil)
 	_ auth.KeySet           = (*pooledKeys)(nil)
 	_ caddy.Provisioner     = (*JWTVerifier)(nil)
 	_ caddy.CleanerUpper    = (*JWTVerifier)(nil)

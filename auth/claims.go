@@ -167,5 +167,18 @@ func HeaderSafe(s string) string {
 	}, s)
 }
 
+// checkName refuses a text that names somebody or something, and that an app may
+// get as another one: [HeaderSafe] replaces control characters, and a header's
+// recipient cuts white space off its ends. Two users would be one then.
+func checkName(what, text string) error {
+	switch {
+	case strings.ContainsFunc(text, isControl) || !utf8.ValidString(text):
+		return Refuse(ReasonClaims, what+" has control characters")
+	case strings.TrimSpace(text) != text:
+		return Refuse(ReasonClaims, what+" begins or ends with white space")
+	}
+	return nil
+}
+
 // isControl reports whether r is a C0 or C1 control character or DEL.
 func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r <= 0x9f }

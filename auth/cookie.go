@@ -31,7 +31,7 @@ func (s *cookieSource) Find(r *http.Request) (Found, error) {
 		}
 	}
 	found, err := one("cookie", values)
-	found.Ambient = found.Credential != ""
+	found.Ambient, found.MaybeAmbient = found.Credential != "", true
 	return found, err
 }
 

@@ -14,6 +14,10 @@ import (
 type Identity struct {
 	// Verifier is the name of the verifier that vouches ("jwt").
 	Verifier string
+	// Block stands for the block of the configuration that vouches: there may
+	// be several of that name, and one does not speak for another. It is
+	// opaque, and the same under another configuration with the same block.
+	Block string
 	// Issuer is the iss claim, exactly as sent; empty if there is none.
 	Issuer string
 	// Subject is the sub claim; empty if there is none.
@@ -34,7 +38,25 @@ type Identity struct {
 	// Claims are all claims of the credential.
 	Claims Claims
 
-	key *Key // that has signed the credential; nil if none has
+	key  *Key   // that has signed the credential; nil if none has
+	keys KeySet // where key was found
+}
+
+// CheckNames returns a *RefusedError if an app could not tell the names in id
+// from others. Verifiers that are not of this package must be followed by it.
+func (id *Identity) CheckNames() error {
+	for _, name := range []struct{ what, text string }{
+		{"issuer", id.Issuer},
+		{"subject", id.Subject},
+		{"token id", id.TokenID},
+		{"session id", id.SessionID},
+		{"user", id.User},
+	} {
+		if err := checkName(name.what, name.text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Verifier turns a credential into an identity.

@@ -15,6 +15,11 @@ type JWTConfig struct {
 	// Issuers are the accepted values of iss, compared byte by byte. Empty
 	// means that iss is not checked.
 	Issuers []string
+	// OtherIssuers are values of iss that other verifiers speak for. Without
+	// Issuers, a token of theirs is refused whoever has signed it.
+	OtherIssuers []string
+	// Block is what identities are marked with, see [Identity].
+	Block string
 	// Audiences are the accepted values of aud, of which the token must name
 	// one. Empty means that aud is not checked.
 	Audiences []string
@@ -160,6 +165,10 @@ func (v *JWT) Verify(ctx context.Context, token string, now time.Time) (*Identit
 	if len(token) <= MaxTokenSize { // the first step refuses longer ones
 		hash = v.cache.hash(token)
 		if id := v.cache.get(hash, now); id != nil {
+			// It is remembered for whoever comes with it.
+			if err := id.CheckBinding(ctx); err != nil {
+				return nil, err
+			}
 			return id, nil
 		}
 	}

@@ -9,10 +9,14 @@ import (
 )
 
 // Rechecker is a verifier that can tell what it would make of an identity that
-// another one has vouched for, without the credential.
+// one of its kind has vouched for under another configuration, without the
+// credential.
 type Rechecker interface {
-	// Recheck returns nil if it would vouch for id at now, as far as its claims
-	// and its key tell. It does not wait. The errors are those of [Verifier].
+	// Recheck returns nil if it would vouch for id at now, for the client that
+	// ctx speaks of, see [WithConnection], as far as its claims and its key
+	// tell. Whether it is the one that has vouched it must tell itself: others
+	// may be called the same. It does not wait. The errors are those of
+	// [Verifier].
 	Recheck(ctx context.Context, id *Identity, now time.Time) error
 }
 
@@ -24,33 +28,52 @@ var recheckSteps = []verificationStep{
 	{"times", nil, (*verification).checkTimes},
 	{"claims", nil, (*verification).checkClaims},
 	{"key", nil, (*verification).checkKey},
+	{"binding", nil, (*verification).checkBinding},
 }
 
 // Recheck implements [Rechecker].
 func (v *JWT) Recheck(ctx context.Context, id *Identity, now time.Time) error {
-	t := &verification{cfg: &v.cfg, now: now, claims: id.Claims, key: id.key}
-	return t.run(ctx, recheckSteps...)
-}
-
-// lacker is a [KeySet] that can tell that it does not have a key, whatever its
-// id. One that has not been fetched cannot.
-type lacker interface{ lacks(k *Key) bool }
-
-// checkKey looks for the key that has signed, which is known already.
-func (t *verification) checkKey(context.Context) error {
-	if set, ok := t.keys.(lacker); ok && t.key != nil && set.lacks(t.key) {
-		return Refuse(ReasonUnknownKey, "the key that has signed is not a configured one")
+	t := &verification{cfg: &v.cfg, now: now, claims: id.Claims, key: id.key, vouched: id.keys}
+	if err := t.run(ctx, recheckSteps...); err != nil {
+		return err
+	}
+	if t.identity.User != id.User {
+		return Refuse(ReasonClaims, "user_claim names another user than before")
 	}
 	return nil
 }
 
-// lacks implements [lacker].
-func (s *StaticKeys) lacks(k *Key) bool { return !s.table.hasLike(k) }
+// liker is a [KeySet] that can tell whether it has a key, whatever its id.
+type liker interface {
+	// hasLike reports that. known is false if there are no keys yet.
+	hasLike(k *Key) (has, known bool)
+}
 
-// lacks implements [lacker].
-func (r *RemoteKeys) lacks(k *Key) bool {
+// checkKey looks for the key that has signed, which is known already: only who
+// has that key could have vouched. A set that has no keys just now has vouched
+// if it is the same one; another one, which has not been fetched yet, could be
+// anybody's.
+func (t *verification) checkKey(context.Context) error {
+	has, known := false, false
+	if set, ok := t.keys.(liker); ok && t.key != nil {
+		has, known = set.hasLike(t.key)
+	}
+	switch {
+	case has, !known && t.keys == t.vouched && t.key != nil:
+		return nil
+	case known:
+		return Refuse(ReasonUnknownKey, "the key that has signed is not a configured one")
+	}
+	return Refuse(ReasonUnknownKey, "other keys are configured than before, and have not been fetched yet")
+}
+
+// hasLike implements [liker].
+func (s *StaticKeys) hasLike(k *Key) (has, known bool) { return s.table.hasLike(k), true }
+
+// hasLike implements [liker].
+func (r *RemoteKeys) hasLike(k *Key) (has, known bool) {
 	table := r.current()
-	return table != nil && !table.hasLike(k)
+	return table != nil && table.hasLike(k), table != nil
 }
 
 // hasLike reports whether a key of t verifies what k does.

@@ -23,7 +23,8 @@ type verification struct {
 	claims   Claims // unverified until the signature is
 	keys     KeySet
 	found    []*Key
-	key      *Key // the one that has signed
+	key      *Key   // the one that has signed
+	vouched  KeySet // that had key when the token was verified, for Recheck
 	validity validity
 	identity *Identity
 }
@@ -61,6 +62,7 @@ var (
 		{"audience", []string{"payload"}, (*verification).checkAudience},
 		{"times", []string{"payload"}, (*verification).checkTimes},
 		{"claims", []string{"payload", "times"}, (*verification).checkClaims},
+		{"binding", []string{"payload"}, (*verification).checkBinding},
 	})
 )
 
@@ -131,6 +133,9 @@ func (t *verification) checkAlgorithm(context.Context) error {
 func (t *verification) checkIssuer(context.Context) error {
 	t.keys = t.cfg.Keys
 	if len(t.cfg.Issuers) == 0 {
+		if iss, _ := nameText(t.claims["iss"]); slices.Contains(t.cfg.OtherIssuers, iss) {
+			return Refuse(ReasonIssuer, "iss is the issuer of another verify, and this one has no issuer")
+		}
 		t.note("not checked, no issuer is configured")
 		return nil
 	}
@@ -232,7 +237,7 @@ func (t *verification) checkAudience(context.Context) error {
 }
 
 func (t *verification) checkTimes(context.Context) (err error) {
-	t.validity, err = readValidity(t.claims, t.now, t.cfg.Leeway, t.cfg.MaxLifetime)
+	t.validity, err = readValidity(t.claims, t.cfg.Leeway, t.cfg.MaxLifetime)
 	if err != nil {
 		return err
 	}
@@ -247,8 +252,8 @@ func (t *verification) checkTimes(context.Context) (err error) {
 // checkClaims reads the claims that say who it is.
 func (t *verification) checkClaims(context.Context) error {
 	id := &Identity{
-		key:      t.key,
-		Verifier: "jwt", Claims: t.claims, Scopes: readScopes(t.claims),
+		key: t.key, keys: t.keys,
+		Verifier: "jwt", Block: t.cfg.Block, Claims: t.claims, Scopes: readScopes(t.claims),
 		IssuedAt: t.validity.issuedAt, ValidUntil: t.validity.until,
 	}
 	for _, c := range []struct {
@@ -260,6 +265,9 @@ func (t *verification) checkClaims(context.Context) error {
 		if there && !ok {
 			return Refuse(ReasonClaims, c.name+" is neither text nor a whole number")
 		}
+		if err := checkName(c.name, text); err != nil {
+			return err
+		}
 		*c.to = text
 	}
 	v, _ := t.claims.Lookup(t.cfg.UserClaim)
@@ -267,9 +275,8 @@ func (t *verification) checkClaims(context.Context) error {
 	if !ok || user == "" {
 		return Refuse(ReasonClaims, "user_claim "+t.cfg.UserClaim.text+" is missing, empty, or neither text nor a whole number")
 	}
-	// A header's recipient cuts such spaces off, and has another user then.
-	if strings.TrimSpace(user) != user {
-		return Refuse(ReasonClaims, "user_claim "+t.cfg.UserClaim.text+" begins or ends with white space")
+	if err := checkName("user_claim "+t.cfg.UserClaim.text, user); err != nil {
+		return err
 	}
 	id.User = user
 	t.identity = id
@@ -290,8 +297,9 @@ func nameText(v any) (string, bool) {
 }
 
 // readScopes returns the scopes of scope or, where that is missing, scp: text
-// split at spaces (RFC 6749 section 3.3), or an array of texts. What is no
-// text grants nothing.
+// split at spaces, or an array of texts. What is no scope (RFC 6749 section 3.3)
+// grants nothing: the app gets all of them in one text, where a scope with a
+// space in it would be two.
 func readScopes(claims Claims) []string {
 	v, ok := claims["scope"]
 	if !ok {
@@ -299,11 +307,12 @@ func readScopes(claims Claims) []string {
 	}
 	switch v := v.(type) {
 	case string:
-		return strings.FieldsFunc(v, func(r rune) bool { return r == ' ' })
+		scopes := strings.FieldsFunc(v, func(r rune) bool { return r == ' ' })
+		return slices.DeleteFunc(scopes, func(s string) bool { return !isScopeToken(s) })
 	case []any:
 		var scopes []string
 		for _, s := range v {
-			if text, ok := s.(string); ok && text != "" {
+			if text, ok := s.(string); ok && isScopeToken(text) {
 				scopes = append(scopes, text)
 			}
 		}

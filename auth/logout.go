@@ -178,7 +178,7 @@ func (t *verification) checkLogoutType(context.Context) error {
 // checkLogoutTimes allows for clocks that differ also at the token's end: a
 // logout that is refused leaves somebody logged in.
 func (t *verification) checkLogoutTimes(context.Context) (err error) {
-	if t.validity, err = readValidity(t.claims, t.now, clockSkew, 0); err != nil {
+	if t.validity, err = readValidity(t.claims, clockSkew, 0); err != nil {
 		return err
 	}
 	if t.validity.issuedAt.IsZero() {

@@ -41,6 +41,11 @@ const (
 	ReasonClaims Reason = "bad_claims"
 	// ReasonLifetime: the token lives longer than max_lifetime allows.
 	ReasonLifetime Reason = "lifetime_too_long"
+	// ReasonUnproved: the token is bound to what the client has not proved to
+	// have.
+	ReasonUnproved Reason = "binding_not_proved"
+	// ReasonBinding: the token is bound in a way that is not supported.
+	ReasonBinding Reason = "binding_not_supported"
 	// ReasonScope: a required scope is missing.
 	ReasonScope Reason = "insufficient_scope"
 	// ReasonClaimRule: a required claim has none of the allowed values.

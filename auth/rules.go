@@ -78,6 +78,10 @@ func NewClaimRule(path string, values []string) (ClaimRule, error) {
 		return ClaimRule{}, fmt.Errorf("require claim: %q needs at least one value that it may have", path)
 	}
 	for i, value := range values {
+		if HeaderSafe(value) != value {
+			return ClaimRule{}, fmt.Errorf("require claim: %q has the value %q, "+
+				"but no app gets control characters: remove it", path, value)
+		}
 		if slices.Contains(values[:i], value) {
 			return ClaimRule{}, fmt.Errorf("require claim: %q has the value %q twice", path, value)
 		}
@@ -87,7 +91,8 @@ func NewClaimRule(path string, values []string) (ClaimRule, error) {
 
 // Check refuses with ReasonClaimRule an identity whose claim is absent or has
 // none of the values. Values are compared exactly, in the form of
-// [ClaimText]. Null, and objects, are like nothing.
+// [ClaimText], and one that the app would get in another form, see [HeaderSafe],
+// is none of them. Null, and objects, are like nothing.
 func (r ClaimRule) Check(id *Identity) error {
 	if id == nil {
 		return Refuse(ReasonClaimRule, "no identity to compare")
@@ -117,5 +122,6 @@ func (r ClaimRule) matchesScalar(claim any) bool {
 	case nil, []any, map[string]any:
 		return false
 	}
-	return slices.Contains(r.Values, ClaimText(claim))
+	text := ClaimText(claim)
+	return slices.Contains(r.Values, text) && HeaderSafe(text) == text
 }

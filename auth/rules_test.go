@@ -160,7 +160,7 @@ func TestNewRuleErrors(t *testing.T) {
 			t.Errorf("NewScopeRule(%q): %v", scopes, err)
 		}
 	}
-	for path, values := range map[string][]string{"": {"a"}, "a..b": {"a"}, "/~": {"a"}, "role": nil, "level": {"1", "1"}} {
+	for path, values := range map[string][]string{"": {"a"}, "a..b": {"a"}, "/~": {"a"}, "role": nil, "level": {"1", "1"}, "name": {"a", "b\x00"}} {
 		if _, err := NewClaimRule(path, values); err == nil || !strings.Contains(err.Error(), "require claim") {
 			t.Errorf("NewClaimRule(%q, %q): %v", path, values, err)
 		}

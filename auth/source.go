@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -24,6 +25,10 @@ type Found struct {
 	// Ambient is true if browsers send the credential on their own, whichever
 	// page asks. See [Origins.Check].
 	Ambient bool
+	// MaybeAmbient is true if a source of such credentials was asked, and would
+	// have decided if it held one. Whether it does is no page's business. It is
+	// set with an error, too.
+	MaybeAmbient bool
 }
 
 // Source is a place in a request where a credential may travel. Sources are
@@ -62,6 +67,9 @@ func DefaultSources() Sources {
 //
 // The first source that holds a credential decides, and one that holds a bad
 // one refuses: nobody can choose, by adding another, which one is verified.
+// But two credentials in the offer of subprotocols refuse whichever source
+// decides: the offer has to be answered, and nobody can say for which of them.
+//
 // The error is a *RefusedError; Found.Answer is set with it, because a gate
 // that explains a refusal in a close frame has to accept the upgrade first.
 func (s Sources) Take(r *http.Request) (Found, error) {
@@ -77,8 +85,12 @@ func (s Sources) Take(r *http.Request) (Found, error) {
 			taken.Answer = found.Answer
 		}
 		if taken.Credential != "" || refusal != nil {
+			if _, answered := source.(*subprotocolSource); answered && isAmbiguous(err) {
+				refusal = err
+			}
 			continue
 		}
+		taken.MaybeAmbient = taken.MaybeAmbient || found.MaybeAmbient
 		if err != nil {
 			refusal = err
 			continue
@@ -87,11 +99,17 @@ func (s Sources) Take(r *http.Request) (Found, error) {
 	}
 	switch {
 	case refusal != nil:
-		return Found{Answer: taken.Answer}, refusal
+		return Found{Answer: taken.Answer, MaybeAmbient: taken.MaybeAmbient}, refusal
 	case taken.Credential == "":
-		return Found{Answer: taken.Answer}, Refuse(ReasonMissing, "no configured source holds a credential")
+		return Found{Answer: taken.Answer, MaybeAmbient: taken.MaybeAmbient}, Refuse(ReasonMissing, "no configured source holds a credential")
 	}
 	return taken, nil
+}
+
+// isAmbiguous reports whether err refuses two credentials in one source.
+func isAmbiguous(err error) bool {
+	refused, ok := errors.AsType[*RefusedError](err)
+	return ok && refused.Reason == ReasonAmbiguous
 }
 
 // Strip takes the carriers of all sources out of r. It works on any request,

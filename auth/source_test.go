@@ -131,12 +131,68 @@ func TestTake(t *testing.T) {
 			"",
 		},
 		{
+			"two bearers in a later offer spoil it",
+			Sources{bearer, query, protocol},
+			"/ws?access_token=a",
+			[]string{"Authorization: Bearer b", "Sec-Websocket-Protocol: bearer, x, bearer, y"},
+			Found{Answer: "bearer"},
+			ReasonAmbiguous,
+		},
+		{
+			"whatever forms are looked for in it",
+			Sources{query, newSource(t)(NewSubprotocolSource([]string{"kubernetes"}))},
+			"/ws?access_token=a",
+			[]string{"Sec-Websocket-Protocol: bearer, x, bearer, y"},
+			Found{},
+			ReasonAmbiguous,
+		},
+		{
+			"and after a bad one",
+			Sources{query, protocol},
+			"/ws?access_token=%zz",
+			[]string{"Sec-Websocket-Protocol: bearer, x, jwt, y"},
+			Found{Answer: "bearer"},
+			ReasonAmbiguous,
+		},
+		{
 			"cookies are ambient",
 			Sources{bearer, cookie},
 			"/ws",
 			[]string{"Cookie: sid=c"},
-			Found{Credential: "c", Source: "cookie", Ambient: true},
+			Found{Credential: "c", Source: "cookie", Ambient: true, MaybeAmbient: true},
 			"",
+		},
+		{
+			"so is their absence",
+			Sources{bearer, cookie},
+			"/ws",
+			nil,
+			Found{MaybeAmbient: true},
+			ReasonMissing,
+		},
+		{
+			"so are two",
+			Sources{cookie, bearer},
+			"/ws",
+			[]string{"Cookie: sid=c; sid=d"},
+			Found{MaybeAmbient: true},
+			ReasonAmbiguous,
+		},
+		{
+			"a cookie would have come before what decides",
+			Sources{cookie, query},
+			"/ws?access_token=a",
+			nil,
+			Found{Credential: "a", Source: "query", MaybeAmbient: true},
+			"",
+		},
+		{
+			"a cookie would have come before what is bad",
+			Sources{cookie, query},
+			"/ws?access_token=%zz",
+			nil,
+			Found{MaybeAmbient: true},
+			ReasonMalformed,
 		},
 		{
 			"a cookie that does not decide is not",
@@ -151,7 +207,7 @@ func TestTake(t *testing.T) {
 			Sources{cookie, protocol},
 			"/ws",
 			[]string{"Cookie: sid=c", "Sec-Websocket-Protocol: bearer, x, chat"},
-			Found{Credential: "c", Source: "cookie", Answer: "bearer", Ambient: true},
+			Found{Credential: "c", Source: "cookie", Answer: "bearer", Ambient: true, MaybeAmbient: true},
 			"",
 		},
 		{
@@ -181,7 +237,9 @@ func TestTake(t *testing.T) {
 				t.Errorf("Take = %+v, want %+v", got, tt.want)
 			}
 			for _, s := range tt.sources {
-				if again, err := s.Find(r); err != nil || again.Credential != "" {
+				// What no configured form looks for is refused, and not stripped.
+				again, err := s.Find(r)
+				if err != nil && reasonOf(err) != tt.reason || again.Credential != "" {
 					t.Errorf("%s still holds something: %+v, %v", s.Name(), again, err)
 				}
 			}

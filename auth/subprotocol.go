@@ -56,7 +56,8 @@ func Protocols(h http.Header) []string {
 func (*subprotocolSource) Name() string { return "subprotocol" }
 
 func (s *subprotocolSource) Find(r *http.Request) (Found, error) {
-	carriers, rest := s.split(Protocols(r.Header))
+	protocols := Protocols(r.Header)
+	carriers, rest := s.split(protocols)
 	var answer string
 	if len(carriers) > 0 {
 		answer = carriers[0].answer(rest)
@@ -69,11 +70,29 @@ func (s *subprotocolSource) Find(r *http.Request) (Found, error) {
 	if len(carriers) == 1 && carriers[0].broken != "" {
 		err = malformed("subprotocol", carriers[0].broken)
 	}
+	if err == nil && hasOtherPair(protocols, rest, len(carriers) > 0) {
+		err = Refuse(ReasonAmbiguous, "two credentials in source subprotocol, of which not both are in a configured form")
+	}
 	if err != nil {
 		found = Found{}
 	}
 	found.Answer = answer
 	return found, err
+}
+
+// hasOtherPair reports whether protocols have, in the form "bearer, <token>", a
+// credential beside another one, whatever forms are configured. rest is what no
+// configured form has taken; the app would get a pair in there, and could
+// believe it. taken says whether one of them has taken a credential. A single
+// pair that none of them looks for is none of ours.
+func hasOtherPair(protocols, rest []string, taken bool) bool {
+	if len(protocols) < 2 {
+		return false
+	}
+	pairs := takeBearer(&offer{protocols: protocols, taken: make([]bool, len(protocols))})
+	return len(pairs) > 1 || taken && slices.ContainsFunc(pairs, func(c carrier) bool {
+		return slices.Contains(rest, c.credential)
+	})
 }
 
 func (s *subprotocolSource) Strip(r *http.Request) {

@@ -50,9 +50,11 @@ type validity struct {
 }
 
 // readValidity reads exp, nbf and iat. It is the one place where the leeway
-// is added. now matters only to maxLifetime: without iat, what is left of the
-// token is its lifetime. Zero maxLifetime means any.
-func readValidity(claims Claims, now time.Time, leeway, maxLifetime time.Duration) (validity, error) {
+// is added. Zero maxLifetime means any. Where there is one, iat is required:
+// what is left of a token says nothing of its lifetime, and a token that is
+// refused for living too long would be good later, when whatever was revoked of
+// it is forgotten.
+func readValidity(claims Claims, leeway, maxLifetime time.Duration) (validity, error) {
 	exp, ok, err := numericDate(claims, "exp")
 	switch {
 	case err != nil:
@@ -69,14 +71,16 @@ func readValidity(claims Claims, now time.Time, leeway, maxLifetime time.Duratio
 		return validity{}, Refuse(ReasonClaims, "iat "+err.Error())
 	}
 	v := validity{until: exp.Add(leeway)}
-	begin := now
 	if hasIat {
-		v.issuedAt, v.from, begin = iat, iat, iat
+		v.issuedAt, v.from = iat, iat
 	}
 	if hasNbf && nbf.After(v.from) {
 		v.from = nbf
 	}
-	if maxLifetime > 0 && exp.Sub(begin) > maxLifetime {
+	switch {
+	case maxLifetime > 0 && !hasIat:
+		return v, Refuse(ReasonClaims, "iat is missing, without which nobody can tell whether the token lives longer than max_lifetime")
+	case maxLifetime > 0 && exp.Sub(iat) > maxLifetime:
 		return v, Refuse(ReasonLifetime, "token lives longer than max_lifetime, "+maxLifetime.String())
 	}
 	return v, nil

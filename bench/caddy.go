@@ -49,10 +49,12 @@ http://%[2]s {
 	skip_install_trust
 	log default {
 		format filter {
+			uri websocket_credential
 			request>uri websocket_credential
 			request>headers>Sec-Websocket-Protocol websocket_credential
 			request>headers>Referer websocket_credential
 			resp_headers>Sec-Websocket-Protocol websocket_credential
+			resp_headers>Location websocket_credential
 		}
 	}
 }

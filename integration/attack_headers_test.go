@@ -9,7 +9,8 @@ import (
 )
 
 // Claims are written by whoever fills in a profile at the provider. None may
-// break a header, nor be looked at as a placeholder (GHSA-j8px-rmrx-76h9).
+// break a header, nor be looked at as a placeholder (GHSA-j8px-rmrx-76h9). One
+// that names the user is refused if it could not arrive as it is.
 func TestAttackClaimsInHeaders(t *testing.T) {
 	t.Parallel()
 	f := shared(t)
@@ -30,7 +31,13 @@ func TestAttackClaimsInHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := pathOf(t)
-			token := f.issuer.token(map[string]any{"sub": claim, "role": claim})
+			claims := map[string]any{"sub": claim, "role": claim}
+			if strings.ContainsAny(claim, "\r\n\x00") {
+				token := f.issuer.token(claims)
+				f.refuses(t, f.site, bearer(path+"/refused", token), token, http.StatusUnauthorized, "bad_claims")
+				claims["sub"] = "admin"
+			}
+			token := f.issuer.token(claims)
 			conn, _ := mustDial(t, f.site, bearer(path, token))
 			mustEcho(t, conn, "hello")
 			seen := f.backend.wait(t, path)

@@ -16,11 +16,13 @@ import (
 // where Caddy says most.
 const logFilter = `
 		format filter {
+			uri websocket_credential ticket
 			request>uri websocket_credential ticket
 			request>headers>Sec-Websocket-Protocol websocket_credential openai-insecure-api-key.*
 			request>headers>Referer websocket_credential
 			request>headers>X-Token websocket_credential
 			resp_headers>Sec-Websocket-Protocol websocket_credential openai-insecure-api-key.*
+			resp_headers>Location websocket_credential
 		}
 `
 

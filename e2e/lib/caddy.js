@@ -17,10 +17,12 @@ process.once("SIGTERM", () => process.exit(1));
 export const logFilter = `
 	output stderr
 	format filter {
+		uri websocket_credential
 		request>uri websocket_credential
 		request>headers>Sec-Websocket-Protocol websocket_credential
 		request>headers>Referer websocket_credential
 		resp_headers>Sec-Websocket-Protocol websocket_credential
+		resp_headers>Location websocket_credential
 	}
 `;
 

@@ -1,0 +1,183 @@
+package integration
+
+import (
+	"crypto/tls"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bearerHeader returns the header of a client that sends a token.
+func bearerHeader(token string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + token}}
+}
+
+// TestAttackStolenBoundToken: who has stolen a token that is bound to a client
+// certificate has not stolen its key, RFC 8705 section 3.
+func TestAttackStolenBoundToken(t *testing.T) {
+	t.Parallel()
+	s := startBoundSite(t)
+	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
+	token := s.issuer.token(boundTo(mine))
+	dpop := s.issuer.token(map[string]any{"cnf": map[string]any{"jkt": b64(make([]byte, 32))}})
+	claimed := bearerHeader(token)
+	claimed.Set("Client-Cert", ":"+b64(mine.Certificate[0])+":") // RFC 9440
+	claimed.Set("X-Forwarded-Client-Cert", "Hash="+b64(mine.Certificate[0]))
+	for _, version := range []string{h1, h2, h3} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			for _, step := range []struct {
+				name   string
+				cert   *tls.Certificate
+				header http.Header
+				reason string // empty: it is good
+			}{
+				{"no certificate", nil, bearerHeader(token), "binding_not_proved"},
+				{"its certificate", mine, bearerHeader(token), ""},
+				{"no certificate after it", nil, bearerHeader(token), "binding_not_proved"},
+				{"another certificate", theirs, bearerHeader(token), "binding_not_proved"},
+				{"a certificate in a header", nil, claimed, "binding_not_proved"},
+				{"DPoP", mine, bearerHeader(dpop), "binding_not_supported"},
+				{"a token that is not bound", theirs, bearerHeader(s.issuer.token()), ""},
+			} {
+				c, answer := s.try(t, version, step.cert, "/echo", step.header)
+				switch {
+				case step.reason == "" && c == nil:
+					t.Errorf("%s: refused: %s", step.name, answer.Status)
+				case step.reason == "":
+					c.says(t, "hello")
+					c.hears(t, "hello")
+				case c != nil:
+					t.Errorf("%s: accepted", step.name)
+				case answer.StatusCode != http.StatusUnauthorized ||
+					!strings.Contains(answer.Header.Get("WWW-Authenticate"), `error="invalid_token"`):
+					t.Errorf("%s: %s %q", step.name, answer.Status, answer.Header.Get("WWW-Authenticate"))
+				default:
+					s.logsReason(t, step.reason)
+				}
+			}
+		})
+	}
+}
+
+// TestAttackStolenBoundTokenInMessage: in the message that logs in, in each
+// one, and in one that renews.
+func TestAttackStolenBoundTokenInMessage(t *testing.T) {
+	t.Parallel()
+	s := startBoundSite(t)
+	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
+	exp := time.Now().Add(time.Hour)
+	token := s.issuer.token(boundTo(mine), map[string]any{"exp": exp.Unix()})
+	for _, version := range []string{h1, h2, h3} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c := s.opens(t, version, mine, "/echo", nil)
+			c.says(t, login(token))
+			c.accepted(t, exp) // and is remembered
+			for name, cert := range map[string]*tls.Certificate{"none": nil, "another": theirs} {
+				t.Run(name, func(t *testing.T) {
+					c := s.opens(t, version, cert, "/echo", nil)
+					c.says(t, login(token))
+					c.isRefused(t, closeUnauthorized)
+
+					c = s.opens(t, version, cert, "/every/echo", nil)
+					c.says(t, carrying(s.issuer.expiring(exp), 0))
+					c.accepted(t, exp)
+					if got := c.mustRead(t); !strings.Contains(string(got.payload), `"n":0`) {
+						t.Errorf("the echo is %q", got.payload)
+					}
+					c.says(t, carrying(token, 1))
+					c.isRefused(t, closeUnauthorized)
+
+					c = s.opens(t, version, cert, "/echo", bearerHeader(s.issuer.token()))
+					c.says(t, login(token))
+					if w := c.hearsWord(t, "auth_error"); w.Reason != "invalid_token" {
+						t.Errorf("refused with %q", w.Reason)
+					}
+					c.says(t, "lives on with its own")
+					c.hears(t, "lives on with its own")
+				})
+			}
+			s.logsReason(t, "binding_not_proved")
+			c = s.opens(t, version, mine, "/every/echo", nil)
+			c.says(t, carrying(token, 2))
+			c.accepted(t, exp)
+			if got := c.mustRead(t); !strings.Contains(string(got.payload), `"n":2`) {
+				t.Errorf("the echo is %q", got.payload)
+			}
+		})
+	}
+}
+
+// TestAttackBoundTokenForAnothersSocket: a request that renews has to prove the
+// binding, and so has the socket that lives on by it.
+func TestAttackBoundTokenForAnothersSocket(t *testing.T) {
+	t.Parallel()
+	s := startBoundSite(t)
+	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
+	exp := time.Now().Add(2 * time.Hour)
+	token := s.issuer.token(boundTo(mine), map[string]any{"exp": exp.Unix()})
+	for _, tt := range []struct {
+		name          string
+		socket, posts *tls.Certificate
+		status        int
+	}{
+		{"neither", nil, nil, http.StatusUnauthorized},
+		{"the request alone", nil, mine, http.StatusUnauthorized},
+		{"the request, and the socket another", theirs, mine, http.StatusUnauthorized},
+		{"the socket alone", mine, nil, http.StatusUnauthorized},
+		{"both", mine, mine, http.StatusOK},
+	} {
+		c := s.opens(t, h2, tt.socket, "/echo", bearerHeader(s.issuer.token()))
+		session := s.app.handshake(t).Get("X-Session")
+		status := s.asks(t, tt.posts, http.MethodPost, renewalPath+"?session="+session, "", bearerHeader(token))
+		if status != tt.status {
+			t.Errorf("%s: answered %d, want %d", tt.name, status, tt.status)
+		}
+		if status == http.StatusOK {
+			c.accepted(t, exp)
+		}
+		c.says(t, "lives on")
+		c.hears(t, "lives on")
+	}
+}
+
+// TestAttackBoundLoginByPolling: after a login by polling the id of the
+// connection stands for the token, and is of no more use to a thief.
+func TestAttackBoundLoginByPolling(t *testing.T) {
+	t.Parallel()
+	s := startBoundSite(t)
+	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
+	token := s.issuer.token(boundTo(mine))
+	const path = "/polled/socket.io/"
+	for _, step := range []struct {
+		name, method, sid, body string
+		cert                    *tls.Certificate
+		status                  int
+	}{
+		{"login without", http.MethodPost, "a", loginPacket(token), nil, http.StatusUnauthorized},
+		{"login with another", http.MethodPost, "a", loginPacket(token), theirs, http.StatusUnauthorized},
+		{"nobody has logged in", http.MethodGet, "a", "", mine, http.StatusUnauthorized},
+		{"login", http.MethodPost, "b", loginPacket(token), mine, http.StatusOK},
+		{"messages", http.MethodGet, "b", "", mine, http.StatusOK},
+		{"message", http.MethodPost, "b", `42["event"]`, mine, http.StatusOK},
+		{"messages without", http.MethodGet, "b", "", nil, http.StatusUnauthorized},
+		{"message without", http.MethodPost, "b", `42["event"]`, nil, http.StatusUnauthorized},
+		{"messages with another", http.MethodGet, "b", "", theirs, http.StatusUnauthorized},
+		{"message with another", http.MethodPost, "b", `42["event"]`, theirs, http.StatusUnauthorized},
+	} {
+		if status := s.asks(t, step.cert, step.method, path+polling(step.sid), step.body, nil); status != step.status {
+			t.Errorf("%s: answered %d, want %d", step.name, status, step.status)
+		}
+	}
+	upgrade := path + "?EIO=4&transport=websocket&sid=b"
+	for name, cert := range map[string]*tls.Certificate{"none": nil, "another": theirs} {
+		if c, answer := s.try(t, h1, cert, upgrade, nil); c != nil || answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("taken over by a socket with certificate %s: %s", name, answer.Status)
+		}
+	}
+	if c, answer := s.try(t, h1, mine, upgrade, nil); c == nil {
+		t.Errorf("taken over by its own socket: %s", answer.Status)
+	}
+}
