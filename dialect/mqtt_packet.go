@@ -212,9 +212,12 @@ type mqttAuthPacket struct {
 	method, data string
 }
 
-// mqttReauthenticate is the reason code of an AUTH packet with which a client
-// renews its credential, MQTT 5.0 section 3.15.2.1.
-const mqttReauthenticate = 0x19
+// The reason codes of an AUTH packet of the client's: it answers the server, or
+// renews its credential. MQTT 5.0 section 3.15.2.1.
+const (
+	mqttContinue       = 0x18
+	mqttReauthenticate = 0x19
+)
 
 // parseMQTTAuth reads an AUTH packet. The error is ErrProtocol.
 func parseMQTTAuth(packet []byte) (mqttAuthPacket, error) {

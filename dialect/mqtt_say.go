@@ -28,9 +28,9 @@ var mqttWords = map[Event]mqttCodes{
 }
 
 // Say answers AUTH: a renewal that is good, unless the application does, and
-// one that is not, after which the server must close: MQTT-4.12.1-2. All else
-// is said at the end: MQTT knows no prompt, and the application answers
-// CONNECT.
+// one that is not, after which the server must close: MQTT-4.12.1-2. A CONNECT
+// that is not good ends an open socket as one that is not. All else is said at
+// the end: MQTT knows no prompt, and the application answers CONNECT.
 func (s *mqttSpeaker) Say(e Event, f Facts) Words {
 	answered := s.answered()
 	s.mu.Lock()
@@ -49,7 +49,17 @@ func (s *mqttSpeaker) Say(e Event, f Facts) Words {
 		words.Code = proxy.CloseUnauthorized
 		return words
 	}
-	codes := mqttWords[e]
+	end := proxy.CloseNone
+	if _, connect := f.Context.(mqttConnectContext); connect && e == NotRenewed {
+		e, end = Refused, proxy.CloseUnauthorized
+	}
+	words := s.end(mqttWords[e], answered)
+	words.Code = end
+	return words
+}
+
+// end returns how the codes for an end are told.
+func (s *mqttSpeaker) end(codes mqttCodes, answered bool) Words {
 	switch {
 	case s.level == 0:
 		return Words{}

@@ -106,9 +106,23 @@ func (c *cutting) done(s State) []Part {
 	return c.parts
 }
 
+// phase is what the client has shown to speak.
+type phase uint8
+
+const (
+	// fresh: nothing, or the beginning of a login.
+	fresh phase = iota
+	// spoken: the protocol. It has sent its login, and all must be readable.
+	spoken
+	// foreign: something else. It has sent what no server of the protocol takes
+	// for the beginning of a session.
+	foreign
+)
+
 // intake is what a speaker remembers of the client's stream between two
 // messages.
 type intake struct {
+	phase phase
 	// hold: the unit at hand is kept until it is whole. held is what there is
 	// of it, and binary whether any of that came in a binary message.
 	hold   bool
@@ -154,6 +168,42 @@ func (in *intake) release(c *cutting) {
 	if m := in.take(); len(m.Data) > 0 {
 		c.add(Part{Message: m})
 	}
+}
+
+// seeker looks for texts in a stream that comes in pieces. Servers differ in
+// whether they take text messages, binary ones or both for parts of the stream,
+// so that it looks into each of the three.
+type seeker struct {
+	// fold takes out of bytes what servers do not tell apart. texts are what is
+	// looked for, as fold leaves it.
+	fold  func([]byte) []byte
+	texts [][]byte
+	// all, text and binary are the last bytes, folded, of what has come.
+	all, text, binary []byte
+}
+
+// finds takes m, and tells whether one of the texts has come with it.
+func (s *seeker) finds(m proxy.Message) bool {
+	folded := s.fold(m.Data)
+	own := &s.text
+	if m.Binary {
+		own = &s.binary
+	}
+	// Both must be told, whatever the first one says.
+	inAll, inOwn := s.extend(&s.all, folded), s.extend(own, folded)
+	return inAll || inOwn
+}
+
+// extend adds p to the last bytes of a stream.
+func (s *seeker) extend(last *[]byte, p []byte) bool {
+	stream := append(*last, p...)
+	found, keep := false, 0
+	for _, text := range s.texts {
+		found = found || bytes.Contains(stream, text)
+		keep = max(keep, len(text)-1)
+	}
+	*last = bytes.Clone(stream[max(0, len(stream)-keep):])
+	return found
 }
 
 // outflow follows the application's stream. The client is given what was read

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
@@ -27,6 +26,9 @@ type STOMPConfig struct {
 type stomp struct {
 	names map[string]bool
 	strip bool
+	// marks are what no credential can be without: the names with their colon,
+	// as stompFold leaves them.
+	marks [][]byte
 }
 
 // NewSTOMP returns the dialect of STOMP over WebSockets. The error is for the
@@ -34,7 +36,10 @@ type stomp struct {
 //
 // A leading "Bearer " is taken off the credential. A login in which two of the
 // headers hold one is ambiguous: where clients send a passcode for the broker
-// beside a token, name the token's header alone.
+// beside a token, name the token's header alone. A login on a socket that is
+// open already must be good as well; a second one is refused, and so is what
+// servers of STOMP read in different ways. What is no STOMP passes where there
+// has been no login within it.
 //
 // STOMP has no word for a renewal. A refusal is an ERROR frame; the end of a
 // credential is said by the close code alone, so that clients come back
@@ -51,12 +56,15 @@ func NewSTOMP(c STOMPConfig) (Dialect, error) {
 			return nil, errors.New("credential: the name of a header is empty: write one such as Authorization")
 		case strings.ContainsAny(name, ":\r\n\\\x00"):
 			return nil, fmt.Errorf("credential %q: write the name of a header, without colon, backslash or line end", name)
+		case !stompPlainName(name):
+			return nil, fmt.Errorf("credential %q: write the name of a header in ASCII", name)
 		case stompReserved[key]:
 			return nil, fmt.Errorf("credential %q: the protocol itself uses this header: write another", name)
 		case d.names[key]:
 			return nil, fmt.Errorf("credential %q is given twice: names are the same in any case", name)
 		}
 		d.names[key] = true
+		d.marks = append(d.marks, stompFold([]byte(key+":")))
 	}
 	pass, err := checkPass(c.Pass, passStrip, passForward, passStrip)
 	if err != nil {
@@ -76,132 +84,11 @@ func (d *stomp) Traits() Traits {
 }
 
 func (d *stomp) Start(Opening) Speaker {
-	return &stompSpeaker{d: d, outflow: outflow{given: &stompScanner{}}}
+	return &stompSpeaker{
+		d: d, outflow: outflow{given: &stompScanner{}}, scan: stompScanner{client: true},
+		marks: seeker{fold: stompFold, texts: d.marks},
+	}
 }
-
-// stompSpeaker follows one socket. A message of the client's that ends inside
-// a login has no part for that: it comes with the message that completes it.
-type stompSpeaker struct {
-	d *stomp
-	outflow
-
-	mu sync.Mutex // guards all that follows
-	intake
-	scan stompScanner
-	// seen: the first frame has been read.
-	seen bool
-}
-
-func (s *stompSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enter(st, s.scan.border())
-	c := cutting{m: m}
-	if st != Pending {
-		s.release(&c)
-	}
-	for at := 0; at < len(m.Data); {
-		p := s.scan.next(m.Data[at:])
-		if err := s.chunk(&c, st, p, at); err != nil {
-			return nil, err
-		}
-		at += p.n
-	}
-	return c.done(st), nil
-}
-
-// chunk adds the chunk of c.m that begins at at, if it can be judged.
-func (s *stompSpeaker) chunk(c *cutting, st State, p chunk, at int) error {
-	end := at + p.n
-	if p.beat {
-		s.beat(c, st, at, end)
-		return nil
-	}
-	if p.first {
-		s.hold = st == Pending && !s.seen && mayConnect(c.m.Data[at:end])
-		s.seen = true
-	}
-	if !s.hold {
-		c.data(at, end)
-		return nil
-	}
-	if !s.keep(c.m, c.m.Data[at:end]) {
-		return ErrProtocol
-	}
-	if !mayConnect(s.held) {
-		s.release(c)
-		return nil
-	}
-	if s.scan.state == stompLost {
-		return ErrProtocol
-	}
-	if !p.last {
-		return nil
-	}
-	frame := s.take()
-	l, err := s.d.login(frame.Data)
-	if err != nil {
-		return err
-	}
-	part := Part{Kind: Login, Credential: l.credential}
-	switch {
-	case s.d.strip:
-		part.Message = proxy.Message{Binary: frame.Binary, Data: l.rest}
-		c.add(part)
-	case len(frame.Data) == p.n:
-		c.unit(part, at, end)
-	default:
-		part.Message = frame
-		c.add(part)
-	}
-	return nil
-}
-
-// SkipClient implements [Skipper].
-func (s *stompSpeaker) SkipClient(st State, p []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.hold {
-		return ErrProtocol
-	}
-	s.enter(st, s.scan.border())
-	s.seen = true
-	for len(p) > 0 {
-		p = p[s.scan.next(p).n:]
-	}
-	return nil
-}
-
-// beat adds a heart-beat of the client's. While the socket is suspended the
-// application needs one of its own: STOMP 1.2, "Heart-beating".
-func (s *stompSpeaker) beat(c *cutting, st State, at, end int) {
-	part := Part{Kind: KeepAlive}
-	switch {
-	case st == Open: // it passes
-		c.data(at, end)
-		return
-	case st == Suspended && !s.torn:
-		part.ToApp = stompBeat()
-	}
-	c.unit(part, at, end)
-}
-
-// App answers heart-beats of the application's with one to the client, as
-// [stompSpeaker.Client] does the other way round.
-func (s *stompSpeaker) App(st State, m proxy.Message) ([]Part, error) {
-	return s.app(st, m, func(p chunk, _ []byte) (bool, []proxy.Message) {
-		if !p.beat || st != Suspended {
-			return false, nil
-		}
-		return true, stompBeat()
-	}), nil
-}
-
-// stompBeat returns a heart-beat.
-func stompBeat() []proxy.Message { return []proxy.Message{proxy.Text("\n")} }
-
-// Idle is always true: no frame after the first is looked at.
-func (s *stompSpeaker) Idle() bool { return true }
 
 // stompErrors are the sentences for the ends of which a client is told.
 var stompErrors = map[Event]string{
@@ -212,13 +99,18 @@ var stompErrors = map[Event]string{
 	Unavailable: "the credential cannot be verified at present",
 }
 
-// Say says an ERROR frame where there is something that a user can act on.
+// Say says an ERROR frame where there is something that a user can act on, and
+// ends the socket for which a login was refused, as a server does.
 func (s *stompSpeaker) Say(e Event, f Facts) Words {
 	switch e { //nolint:exhaustive // the others change nothing here
 	case Suspend, Renewed:
 		s.mu.Lock()
 		s.turned()
 		s.mu.Unlock()
+	}
+	code := proxy.CloseNone
+	if _, login := f.Context.(stompContext); login && e == NotRenewed {
+		e, code = Refused, proxy.CloseUnauthorized
 	}
 	sentence, ok := stompErrors[e]
 	if !ok {
@@ -228,7 +120,7 @@ func (s *stompSpeaker) Say(e Event, f Facts) Words {
 	if f.Reason != "" {
 		message = stompEscape.Replace(f.Reason)
 	}
-	return Words{Messages: []proxy.Message{proxy.Text("ERROR\nmessage:" + message +
+	return Words{Code: code, Messages: []proxy.Message{proxy.Text("ERROR\nmessage:" + message +
 		"\ncontent-type:text/plain\ncontent-length:" + strconv.Itoa(len(sentence)) +
 		"\n\n" + sentence + "\x00")}}
 }
@@ -236,6 +128,3 @@ func (s *stompSpeaker) Say(e Event, f Facts) Words {
 // stompEscape escapes the value of a header: STOMP 1.2, "Value Encoding". A
 // NUL, for which there is no escape, is left out.
 var stompEscape = strings.NewReplacer("\\", `\\`, "\r", `\r`, "\n", `\n`, ":", `\c`, "\x00", "")
-
-// Foreign implements [Speaker]. What is too long is read in pieces.
-func (s *stompSpeaker) Foreign(proxy.Message) bool { return true }

@@ -31,11 +31,11 @@ type stompLogin struct {
 	rest []byte
 }
 
-// login reads a whole frame with the command CONNECT or STOMP. Headers are
-// taken literally, because those of CONNECT are not escaped: STOMP 1.2, "Value
-// Encoding". Servers do not agree on those of STOMP, nor on carriage returns
-// inside a line, nor on which of repeated headers counts: what they could read
-// in two ways is refused, with ErrAmbiguous where a credential is concerned and
+// login reads a whole frame with the command CONNECT or STOMP. Servers do not
+// agree on escapes in it, which STOMP 1.2 does not want in CONNECT ("Value
+// Encoding"), nor on white space and control characters around the names of
+// headers, nor on which of repeated headers counts: what they could read in two
+// ways is refused, with ErrAmbiguous where a credential is concerned and
 // ErrProtocol elsewhere.
 func (d *stomp) login(frame []byte) (stompLogin, error) {
 	head, ok := bytes.CutSuffix(frame, []byte{0})
@@ -53,6 +53,7 @@ func (d *stomp) login(frame []byte) (stompLogin, error) {
 		begin, end := at, at+n+1
 		at = end
 		if line == "" {
+			l.rest = append(l.rest, frame[begin:]...)
 			break
 		}
 		keep := true
@@ -60,7 +61,7 @@ func (d *stomp) login(frame []byte) (stompLogin, error) {
 			command = line
 		} else {
 			var err error
-			if keep, err = d.header(&l, line, command); err != nil {
+			if keep, err = d.header(&l, line); err != nil {
 				return stompLogin{}, err
 			}
 		}
@@ -71,14 +72,13 @@ func (d *stomp) login(frame []byte) (stompLogin, error) {
 	if at != len(head) { // only SEND, MESSAGE and ERROR may have a body
 		return stompLogin{}, ErrProtocol
 	}
-	l.rest = append(l.rest, frame[at-1:]...)
 	return l, nil
 }
 
 // header reads a header line, and tells whether it carries no credential.
-func (d *stomp) header(l *stompLogin, line, command string) (bool, error) {
+func (d *stomp) header(l *stompLogin, line string) (bool, error) {
 	name, value, ok := strings.Cut(line, ":")
-	if !ok || strings.ContainsRune(line, '\r') {
+	if !ok || !stompPlainName(name) || strings.ContainsRune(line, '\r') {
 		return false, ErrProtocol
 	}
 	if !d.names[stompName(name)] {
@@ -88,11 +88,22 @@ func (d *stomp) header(l *stompLogin, line, command string) (bool, error) {
 	if credential == "" {
 		return false, nil
 	}
-	if l.credential != "" || command == stompStomp && strings.ContainsRune(line, '\\') {
+	if l.credential != "" || strings.ContainsRune(value, '\\') {
 		return false, ErrAmbiguous
 	}
 	l.credential = credential
 	return false, nil
+}
+
+// stompPlainName tells whether the name of a header in a login is one that all
+// servers read in the same way: printable ASCII without an escape.
+func stompPlainName(name string) bool {
+	for _, c := range []byte(name) {
+		if c < ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	return strings.TrimSpace(name) != ""
 }
 
 // stompName returns what the name of a header is compared by. STOMP tells

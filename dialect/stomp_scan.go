@@ -19,6 +19,10 @@ type stompScanner struct {
 	// left is how many bytes of the body remain; negative if no header has
 	// told its length, so that it ends with the first NUL.
 	left int
+	// client: the stream is the client's, and lost as soon as servers could
+	// read it in two ways. loggedIn: it has had its login, and has no other.
+	client, loggedIn bool
+	stompHead
 }
 
 // stompState is what the next byte of a stream belongs to.
@@ -56,7 +60,7 @@ func (s *stompScanner) next(p []byte) chunk {
 		if n := len(p) - len(bytes.TrimLeft(p, "\r\n")); n > 0 {
 			return chunk{n: n, first: true, last: true, beat: true}
 		}
-		s.state, s.left = stompCommand, -1
+		s.state, s.left, s.stompHead = stompCommand, -1, stompHead{}
 	}
 	n := 0
 	for n < len(p) {
@@ -112,6 +116,10 @@ func (s *stompScanner) head(p []byte) int {
 		copy(s.line[s.width:], line)
 	}
 	s.width += len(line)
+	if s.client && !s.plain(line) {
+		s.state = stompLost
+		return len(p)
+	}
 	if n < 0 {
 		return len(p)
 	}
@@ -124,6 +132,8 @@ func (s *stompScanner) head(p []byte) int {
 func (s *stompScanner) endLine() {
 	line := strings.TrimSuffix(string(s.line[:min(s.width, len(s.line))]), "\r")
 	switch {
+	case s.client && !s.plainEnd(line):
+		s.state = stompLost
 	case s.state == stompCommand:
 		s.state = stompHeader
 	case line == "":
@@ -150,6 +160,8 @@ func (s *stompScanner) length(line string) {
 // body begins the body.
 func (s *stompScanner) body() {
 	switch {
+	case s.client && s.command != stompSend: // no other may have one
+		s.state = stompEnd
 	case s.left < 0:
 		s.state = stompText
 	case s.left == 0:
