@@ -87,7 +87,8 @@ type Speaker interface {
 	// protocol does is Data.
 	Client(s State, m proxy.Message) ([]Part, error)
 	// Foreign tells whether a message that begins so, and is too long to be
-	// read, is none of the protocol's. It is not asked of a [Skipper].
+	// read, is none of the protocol's, so that it may pass. A [Skipper] sees it
+	// in pieces then, and is asked before any of it is there.
 	Foreign(begin proxy.Message) bool
 	// App takes a message of the application's apart. It is asked only while
 	// the state is Pending (with Opening.Early) or Suspended.

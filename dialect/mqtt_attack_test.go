@@ -451,3 +451,16 @@ func TestMQTTBrokers(t *testing.T) {
 		}
 	}
 }
+
+// TestMQTTLongText: a text that is too long to be read does not pass, because
+// some servers ignore it and others take it into the stream.
+func TestMQTTLongText(t *testing.T) {
+	t.Parallel()
+	d, err := NewMQTT(MQTTConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Start(Opening{}); s.Foreign(proxy.Message{}) || !s.Foreign(proxy.Message{Binary: true}) {
+		t.Error("a long text passes, or a long packet does not")
+	}
+}

@@ -321,5 +321,7 @@ func (s *mqttSpeaker) App(st State, m proxy.Message) ([]Part, error) {
 // request has logged in, and AUTH after it.
 func (s *mqttSpeaker) Idle() bool { return false }
 
-// Foreign implements [Speaker]. What is too long is read in pieces.
-func (s *mqttSpeaker) Foreign(proxy.Message) bool { return true }
+// Foreign implements [Speaker]. What is too long is read in pieces, if it is
+// binary: servers that take no text would lose their place by one of another
+// length than the gate.
+func (s *mqttSpeaker) Foreign(begin proxy.Message) bool { return begin.Binary }

@@ -33,8 +33,8 @@ type Reader interface {
 	// gate is not open.
 	App(m Message) Verdict
 	// Foreign tells whether a message of the client's that begins so may pass
-	// unread, because it is too long to be read. A [Skipper] sees it in pieces
-	// instead, and is not asked.
+	// unread, because it is too long to be read. A [Skipper], which sees it in
+	// pieces then, is asked before any of it is there.
 	Foreign(begin Message) bool
 	// Broken says how the socket ends that cannot be read on: for one of the
 	// errors of this package.

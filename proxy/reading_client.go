@@ -64,7 +64,7 @@ func (s *clientSink) tooBig(begin Message) error {
 		return nil
 	case g.State() == StatePending || g.talk.Strict:
 		return ErrMessageTooBig
-	case g.skipper != nil || g.talk.Reader.Foreign(begin):
+	case g.talk.Reader.Foreign(begin):
 		return nil
 	}
 	return ErrMessageTooBig
