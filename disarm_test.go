@@ -26,24 +26,30 @@ func TestDisarm(t *testing.T) {
 		{"a deep copy", func(r *http.Request) *http.Request { return r.Clone(r.Context()) }, false},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			own := httptest.NewRequest(http.MethodGet, "/", nil)
-			own.Header.Set("Upgrade", "websocket")
-			w := httptest.NewRecorder()
-			repl := caddy.NewReplacer()
-			own = caddyhttp.PrepareRequest(own, repl, w, nil)
-			h := &Handler{logger: zap.NewNop()}
-			err := h.disarm(w, tt.copy(own), &request{kind: kindUpgrade, repl: repl}, refusal)
-			if (err != nil) != tt.page {
-				t.Errorf("disarm = %v, want an error: %v", err, tt.page)
-			}
-			if err == nil && w.Code != http.StatusUnauthorized {
-				t.Errorf("answered %d", w.Code)
-			}
-			if tt.page && own.Header.Get("Upgrade") != "" {
-				t.Error("Caddy's request still asks for an upgrade")
-			}
-		})
+		for name, header := range map[string]string{"handshake": "Upgrade", "plain request": "Sec-Websocket-Key"} {
+			t.Run(tt.name+", "+name, func(t *testing.T) {
+				own := httptest.NewRequest(http.MethodGet, "/", nil)
+				own.Header.Set(header, "websocket")
+				w := httptest.NewRecorder()
+				repl := caddy.NewReplacer()
+				own = caddyhttp.PrepareRequest(own, repl, w, nil)
+				h := &Handler{logger: zap.NewNop()}
+				kind := kindUpgrade
+				if header != "Upgrade" {
+					kind = kindPassed
+				}
+				err := h.disarm(w, tt.copy(own), &request{kind: kind, repl: repl}, refusal)
+				if (err != nil) != tt.page {
+					t.Errorf("disarm = %v, want an error: %v", err, tt.page)
+				}
+				if err == nil && w.Code != http.StatusUnauthorized {
+					t.Errorf("answered %d", w.Code)
+				}
+				if tt.page && own.Header.Get(header) != "" {
+					t.Error("Caddy's request can still open a tunnel")
+				}
+			})
+		}
 	}
 }
 

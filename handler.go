@@ -93,6 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if len(h.verifiers) == 0 && outer != nil {
 		return h.tighten(w, r, next, outer)
 	}
+	forgetExtended(r)
 	wanted := proxy.Classify(r)
 	if h.isRenewal(r, wanted) {
 		return h.serveRenewal(w, r)
@@ -113,9 +114,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.HTTP == httpReject:
 		return h.turnAway(w, r, q, auth.Refuse(reasonUpgrade, "not a websocket handshake"))
 	case outer != nil:
-		return next.ServeHTTP(w, r) // what the outer one knows counts on
+		return h.disarm(w, r, q, h.servePlain(w, r, next, q)) // what the outer one knows counts on
 	}
-	return next.ServeHTTP(w, q.on(r))
+	return h.disarm(w, r, q, h.servePlain(w, q.on(r), next, q))
 }
 
 // on returns r for the handlers further in, which find q in it.
@@ -193,7 +194,7 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	inner := q.on(r)
 	if q.kind == kindHTTP {
 		q.observeAdmitted()
-		return next.ServeHTTP(w, inner)
+		return h.servePlain(w, inner, next, q)
 	}
 	q.session = rand.Text()
 	return h.serveSocket(w, inner, next, q, found.Answer)

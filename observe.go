@@ -207,6 +207,7 @@ func (h *Handler) observeRefused(r *http.Request, q *request, at place, reason a
 	}
 	notify(h.log(), level, noticeRefused, func() []zap.Field {
 		fields := append(h.requestFields(r, q), zap.String("reason", string(reason)), zap.Error(detailOf(err)))
+		fields = append(fields, tunnelledFields(err)...)
 		if suppressed > 0 {
 			fields = append(fields, zap.Uint32("suppressed", suppressed))
 		}

@@ -160,8 +160,9 @@ func refuseStatus(h http.Header, r *http.Request, reason auth.Reason, err error)
 	case reason == reasonUpgrade:
 		h.Set("Upgrade", "websocket")
 		h.Set("Connection", "Upgrade")
-	case reason == reasonHandshake:
-		// What follows on the connection may be the rest of a smuggled request.
+	case reason == reasonHandshake, reason == reasonUpstream:
+		// What follows on the connection may be the rest of a smuggled request,
+		// or frames for a tunnel that is none.
 		h.Set("Connection", "close")
 	}
 	return caddyhttp.Error(as.status, &auth.RefusedError{Reason: reason, Err: detailOf(err)})

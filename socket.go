@@ -183,23 +183,9 @@ func (s *socket) serve(next caddyhttp.Handler, tunnel *proxy.Tunnel, answer stri
 	return serveTunnel(next, tunnel)
 }
 
-// serveTunnel has next serve a handshake. reverse_proxy panics when it cannot
-// write an answer: where the tunnel is what takes none, because it is wrong,
-// the client can still be told.
+// serveTunnel has next serve a handshake.
 func serveTunnel(next caddyhttp.Handler, tunnel *proxy.Tunnel) error {
-	returned := false
-	defer func() {
-		if returned || !tunnel.Failed() {
-			return
-		}
-		p := recover()
-		if err, ok := p.(error); p != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
-			panic(p)
-		}
-	}()
-	err := next.ServeHTTP(tunnel, tunnel.Request())
-	returned = true
-	return err
+	return serveUnless(tunnel.Failed, next, tunnel, tunnel.Request())
 }
 
 // open starts the clock of a socket whose handshake is done.
