@@ -95,6 +95,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	forgetExtended(r)
 	wanted := proxy.Classify(r)
+	if wanted == proxy.KindPlain {
+		proxy.IgnoreOffer(r)
+	}
 	if h.isRenewal(r, wanted) {
 		return h.serveRenewal(w, r)
 	}
@@ -107,7 +110,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.turnAway(w, r, q, auth.Refuse(auth.ReasonMissing, "no websocket_auth with a verifier in front"))
 	case wanted == proxy.KindTunnel:
 		return h.turnAway(w, r, q, &proxy.HandshakeError{
-			Status: http.StatusBadRequest, Detail: "an upgrade to something else than websocket",
+			Status: http.StatusBadRequest, Detail: "a tunnel, or a list with websocket, or with a version of it, in Upgrade",
 		})
 	case q.kind != kindPassed:
 		return h.disarm(w, r, q, h.authenticate(w, r, next, q))

@@ -30,7 +30,10 @@ var refusalCases = []refusalCase{
 	{"claim", "/claim", 403, withAllSources},
 	{"origin", "/origin", 403, withAllSources},
 	{"outage", "/outage", 503, withAllSources},
-	{"h2c", "/ws", 400, func(host, path, token string) string {
+	{"websocket in a list", "/ws", 400, func(host, path, token string) string {
+		return strings.Replace(withAllSources(host, path, token), "Upgrade: websocket", "Upgrade: h2c, websocket", 1)
+	}},
+	{"h2c, where only WebSockets may come", "/only", 426, func(host, path, token string) string {
 		return strings.Replace(withAllSources(host, path, token), "Upgrade: websocket", "Upgrade: h2c", 1)
 	}},
 	{"POST", "/ws", 400, func(host, path, token string) string {

@@ -119,9 +119,9 @@ func TestNoCredentialInLogs(t *testing.T) {
 			}
 			request(t, http.MethodGet, "http://"+p.site3+h.path, header)
 			conn := dialRaw(t, p.site)
-			conn.send(t, strings.Replace(upgrade(p.site, h.path, lines(header)...), "Upgrade: websocket", "Upgrade: h2c", 1))
+			conn.send(t, strings.Replace(upgrade(p.site, h.path, lines(header)...), "Upgrade: websocket", "Upgrade: h2c, websocket", 1))
 			if resp := conn.response(t); resp.StatusCode != http.StatusBadRequest {
-				t.Errorf("%s token, way %d: h2c answered %s", name, n, resp.Status)
+				t.Errorf("%s token, way %d: a list answered %s", name, n, resp.Status)
 			}
 			_ = conn.Close()
 		}

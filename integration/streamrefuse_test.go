@@ -55,11 +55,18 @@ func refusals() []refusal {
 			h["Authorization"] = append(h["Authorization"], h["Authorization"]...)
 			return h
 		}, status: 400},
-		{name: "h2c", header: goodHeader, change: protocolIs("h2c"), status: 400},
-		{name: "another protocol", header: goodHeader, change: protocolIs("connect-udp"), status: 400},
+		// In HTTP/1.1 another protocol is an offer, see TestAttackOffersAreIgnored.
+		{name: "h2c", header: goodHeader, change: protocolIs("h2c"), status: 400, only: streamVersions},
+		{name: "another protocol", header: goodHeader, change: protocolIs("connect-udp"), status: 400, only: streamVersions},
 		{
 			name: "another protocol, no credential", header: func(*site) http.Header { return nil },
-			change: protocolIs("websocket2"), status: 400,
+			change: protocolIs("websocket2"), status: 400, only: streamVersions,
+		},
+		// The HTTP/3 client sends no such thing.
+		{name: "list", header: goodHeader, change: protocolIs("h2c, websocket"), status: 400, only: []string{h1, h2}},
+		{
+			name: "version, no credential", header: func(*site) http.Header { return nil },
+			change: protocolIs("websocket/13"), status: 400, only: []string{h1, h2},
 		},
 		{
 			name: "odd case, no credential", header: func(*site) http.Header { return nil },

@@ -16,13 +16,15 @@ type Kind int
 
 // The kinds of requests.
 const (
-	// KindPlain asks for no other protocol.
+	// KindPlain asks for no other protocol, or offers one that is none of
+	// WebSocket's, see [IgnoreOffer].
 	KindPlain Kind = iota
 	// KindWebSocket asks for a WebSocket and nothing else, in any of its
 	// shapes: HTTP/1.1 Upgrade, or extended CONNECT over HTTP/2 or HTTP/3.
 	KindWebSocket
-	// KindTunnel asks for any other protocol. Behind a reverse proxy that
-	// would be a tunnel around the gate.
+	// KindTunnel asks for any other tunnel, or for a WebSocket in a way that is
+	// no handshake. Behind a reverse proxy that would be a tunnel around the
+	// gate.
 	KindTunnel
 )
 
@@ -40,11 +42,12 @@ func Classify(r *http.Request) Kind {
 		return KindTunnel
 	}
 	_, extended := r.Header[extendedProtocol]
+	if _, connected := connectProtocol(r); extended || connected {
+		return KindTunnel
+	}
 	values := headerValues(r.Header, "Upgrade")
 	switch {
-	case extended:
-		return KindTunnel
-	case len(values) == 0:
+	case offersOthers(values):
 		return KindPlain
 	case r.ProtoMajor == 1 && len(values) == 1 && isWebSocket(values[0]):
 		return KindWebSocket

@@ -81,13 +81,13 @@ func TestClassify(t *testing.T) {
 		{"no Connection", upgrade(set("Connection")), KindWebSocket},
 		{"no upgrade", upgrade(plain), KindPlain},
 		{"no upgrade on HTTP/2", upgrade(func(r *http.Request) { plain(r); major(2)(r) }), KindPlain},
-		{"h2c", upgrade(set("Upgrade", "h2c")), KindTunnel},
+		{"h2c", upgrade(set("Upgrade", "h2c")), KindPlain},
 		{"list", upgrade(set("Upgrade", "websocket, h2c")), KindTunnel},
 		{"list, websocket last", upgrade(set("Upgrade", "foo, websocket")), KindTunnel},
 		{"two lines", upgrade(set("Upgrade", "websocket", "h2c")), KindTunnel},
 		{"twice websocket", upgrade(set("Upgrade", "websocket", "websocket")), KindTunnel},
 		{"with a version", upgrade(set("Upgrade", "WebSocket/13")), KindTunnel},
-		{"empty", upgrade(set("Upgrade", "")), KindTunnel},
+		{"empty", upgrade(set("Upgrade", "")), KindPlain},
 		{"a letter that folds to s", upgrade(set("Upgrade", "web\u017focket")), KindTunnel},
 		{"a letter that folds to k", upgrade(set("Upgrade", "websoc\u212aet")), KindTunnel},
 		{"a space that is none", upgrade(set("Upgrade", "websocket\u00a0")), KindTunnel},
@@ -105,6 +105,7 @@ func TestClassify(t *testing.T) {
 		{"HTTP/3, other protocol", extended(3, proto("connect-ip")), KindTunnel},
 		{"HTTP/3, webtransport", extended(3, proto("webtransport")), KindTunnel},
 		{"HTTP/3, plain CONNECT", extended(3, proto("HTTP/3.0")), KindTunnel},
+		{"HTTP/3, no CONNECT any more", extended(3, func(r *http.Request) { r.Method = http.MethodGet }), KindTunnel},
 		{"HTTP/3 with HTTP/2's header", extended(3, func(r *http.Request) { proto("HTTP/3.0")(r); set(extendedProtocol, "websocket")(r) }), KindTunnel},
 	}
 	for _, tt := range tests {
