@@ -13,7 +13,9 @@ import (
 // any letter case, so such a matcher is a way around us.
 func checkMatchers(ctx caddy.Context) error {
 	known := derivedIn(serversOf(ctx))
-	for _, route := range routesHere(ctx) {
+	here, lists := routesHere(ctx)
+	known.uri = known.rewritten(lists)
+	for _, route := range here {
 		for _, set := range viewOf(route).matchers {
 			for _, m := range set {
 				if what := known.seenBy(m); what != "" {
@@ -40,11 +42,11 @@ func serversOf(ctx caddy.Context) (servers []*caddyhttp.Server) {
 }
 
 // routesHere returns the routes that lead to the handler that is being
-// provisioned: those up to the server's have their matchers already and their
-// handlers still as text.
-func routesHere(ctx caddy.Context) []caddyhttp.Route {
-	var here []caddyhttp.Route
+// provisioned, and the lists in which they stand, the outermost first: those up
+// to the server's have their matchers already and their handlers still as text.
+func routesHere(ctx caddy.Context) (here []caddyhttp.Route, lists []caddyhttp.RouteList) {
 	add := func(routes caddyhttp.RouteList) {
+		lists = append(lists, routes)
 		for _, route := range routes {
 			if leadsHere(route) {
 				here = append(here, route)
@@ -62,7 +64,7 @@ func routesHere(ctx caddy.Context) []caddyhttp.Route {
 			add(m.Routes)
 		}
 	}
-	return here
+	return here, lists
 }
 
 // leadsHere tells whether a handler of ours is in the route.

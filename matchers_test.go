@@ -81,6 +81,10 @@ func TestAttackMatchersOnHandshakes(t *testing.T) {
 			"@up header Connection *pgrade*\nrequest_header @up X-Kind ws\n@ws header X-Kind ws",
 			[]string{"the header X-Kind", "the header Connection"},
 		},
+		"rewritten where it matches": {"@up header Upgrade websocket\nrewrite @up /ws{uri}\n@ws path /ws/*", []string{"'path'", "the URI", "the header Upgrade"}},
+		"rewritten by a header":      {"rewrite * /{header.Upgrade}{uri}\n@ws path /websocket/*", []string{"'path'", "the URI", "{http.request.header.Upgrade}"}},
+		"rewritten by a variable":    {"vars x {method}\nroute /a/* {\nrewrite * /{vars.x}{uri}\n}\n@ws `{path}.startsWith('/GET')`", []string{"'expression'", "the URI"}},
+		"prefix where it matches":    {"@up method GET\nuri @up strip_prefix /x\n@ws not path /ws/*", []string{"'not'", "the URI", "the method"}},
 		"groups of a pattern": {
 			"@up {\npath /never\nheader_regexp up Upgrade (.*)\n}\nvars @up a b\n@ws vars {re.up.1} websocket",
 			[]string{"{http.regexp.up.1}", "the header Upgrade"},
@@ -118,6 +122,8 @@ func TestMatchersThatLoad(t *testing.T) {
 		"another route":         "@up header Upgrade h2c\nrespond @up no\n@ws path /ws/*",
 		"a text with our name":  "@up header Upgrade h2c\nrespond @up `\"websocket_auth\"`\n@ws path /ws/*",
 		"a value with our name": "@up header Upgrade h2c\nheader @up X-By websocket_auth\n@ws path /ws/*",
+		"rewritten":             "rewrite /a/* /ws{uri}\n@ws path /ws/*",
+		"method rewritten":      "@up header X-Method POST\nmethod @up POST\n@ws path /ws/*",
 		"file":                  "@ws file {path} /index.html",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +131,17 @@ func TestMatchersThatLoad(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What another handle rewrites does not come to ours, nor what another site does.
+func TestURIRewrittenElsewhere(t *testing.T) {
+	const rewrites = "@up method GET\nrewrite @up /b{uri}\nreverse_proxy 127.0.0.1:1\n"
+	err := validateCaddyfile(t, "http://127.0.0.1:8080 {\nhandle /a/* {\n"+rewrites+"}\nhandle /ws/* {\n"+
+		"websocket_auth https://id.example.com/keys chat\nreverse_proxy 127.0.0.1:1\n}\n}\n"+
+		"http://localhost:8080 {\n"+rewrites+"}\n")
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	maphandler "github.com/caddyserver/caddy/v2/modules/caddyhttp/map"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
 // While we are provisioned, some routes have their matchers and handlers
@@ -110,6 +111,8 @@ func viewHandler(handler caddyhttp.MiddlewareHandler) handlerView {
 		return handlerView{name: "map", config: encoded(h)}
 	case headers.Handler, *headers.Handler:
 		return handlerView{name: "headers", config: encoded(h)}
+	case rewrite.Rewrite, *rewrite.Rewrite:
+		return handlerView{name: "rewrite", config: encoded(h)}
 	}
 	return handlerView{}
 }

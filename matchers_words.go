@@ -13,6 +13,7 @@ import (
 // made from.
 type derived struct {
 	vars, headers, placeholders, regexps map[string]string
+	uri                                  string // as it comes to us
 }
 
 // derivedIn returns what the routes of servers derive.
@@ -149,8 +150,11 @@ func (d *derived) seenBy(m matcherView) string {
 			return what != ""
 		})
 	}
-	if what != "" || m.not != nil {
+	switch {
+	case what != "" || m.not != nil:
 		return what
+	case looksAtURI(m):
+		return or(d.in("", m.config), made("the URI", d.uri))
 	}
 	return d.in("", m.config)
 }
