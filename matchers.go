@@ -1,11 +1,8 @@
 package websocketauth
 
 import (
-	"bytes"
 	"fmt"
-	"net/textproto"
-	"regexp"
-	"strings"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,24 +12,41 @@ import (
 // request a WebSocket handshake. Each HTTP version has its own shape of it, in
 // any letter case, so such a matcher is a way around us.
 func checkMatchers(ctx caddy.Context) error {
-	for _, route := range routesHere(ctx) {
-		for _, set := range route.MatcherSets {
-			if name := handshakeMatcher(set); name != "" {
-				return fmt.Errorf("a matcher in front of websocket_auth looks at %s: it would be a way around it, "+
-					"because HTTP/1.1, HTTP/2 and HTTP/3 handshakes look different; remove the matcher "+
-					"(other requests pass anyway, see http) or match on a path", name)
+	known := derivedIn(serversOf(ctx))
+	here, lists := routesHere(ctx)
+	known.uri = known.rewritten(lists)
+	for _, route := range here {
+		for _, set := range viewOf(route).matchers {
+			for _, m := range set {
+				if what := known.seenBy(m); what != "" {
+					return fmt.Errorf("the matcher '%s' in front of websocket_auth looks at %s: it would be a way around it, "+
+						"because HTTP/1.1, HTTP/2 and HTTP/3 handshakes look different; remove the matcher "+
+						"(other requests pass anyway, see http) or match on a path", m.name, what)
+				}
 			}
 		}
 	}
 	return nil
 }
 
+// serversOf returns the servers that are being provisioned.
+func serversOf(ctx caddy.Context) (servers []*caddyhttp.Server) {
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			for _, server := range app.Servers {
+				servers = append(servers, server)
+			}
+		}
+	}
+	return servers
+}
+
 // routesHere returns the routes that lead to the handler that is being
-// provisioned: those up to the server's have their matchers already and their
-// handlers still as text.
-func routesHere(ctx caddy.Context) []caddyhttp.Route {
-	var here []caddyhttp.Route
+// provisioned, and the lists in which they stand, the outermost first: those up
+// to the server's have their matchers already and their handlers still as text.
+func routesHere(ctx caddy.Context) (here []caddyhttp.Route, lists []caddyhttp.RouteList) {
 	add := func(routes caddyhttp.RouteList) {
+		lists = append(lists, routes)
 		for _, route := range routes {
 			if leadsHere(route) {
 				here = append(here, route)
@@ -50,15 +64,34 @@ func routesHere(ctx caddy.Context) []caddyhttp.Route {
 			add(m.Routes)
 		}
 	}
-	return here
+	return here, lists
 }
 
 // leadsHere tells whether a handler of ours is in the route.
 func leadsHere(route caddyhttp.Route) bool {
 	for _, raw := range route.HandlersRaw {
-		if bytes.Contains(raw, []byte(`"websocket_auth"`)) {
+		if holdsUs(decoded(raw)) {
 			return true
 		}
+	}
+	return false
+}
+
+// holdsUs tells whether a handler of ours is anywhere in what is decoded JSON:
+// not only subroutes have routes.
+func holdsUs(config any) bool {
+	switch c := config.(type) {
+	case map[string]any:
+		if c["handler"] == "websocket_auth" {
+			return true
+		}
+		for _, member := range c {
+			if holdsUs(member) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(c, holdsUs)
 	}
 	return false
 }
@@ -98,75 +131,4 @@ func invokers(routes caddyhttp.RouteList) (found []caddyhttp.Route) {
 		}
 	}
 	return found
-}
-
-// handshakeMatcher returns the name of what a matcher in set looks at and must
-// not, or "".
-func handshakeMatcher(set caddyhttp.MatcherSet) string {
-	for _, matcher := range set {
-		var name string
-		switch m := matcher.(type) {
-		case *caddyhttp.MatchHeader:
-			name = handshakeHeader(*m)
-		case *caddyhttp.MatchHeaderRE:
-			name = handshakeHeader(*m)
-		case *caddyhttp.MatchProtocol, caddyhttp.MatchProtocol:
-			name = "the protocol"
-		case *caddyhttp.MatchMethod:
-			name = "the method"
-		case *caddyhttp.MatchExpression:
-			name = handshakeExpression(m.Expr)
-		case *caddyhttp.VarsMatcher:
-			name = handshakeVars(*m)
-		case *caddyhttp.MatchVarsRE:
-			name = handshakeVars(*m)
-		case *caddyhttp.MatchNot:
-			for _, inner := range m.MatcherSets {
-				if name = handshakeMatcher(inner); name != "" {
-					break
-				}
-			}
-		}
-		if name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-func handshakeHeader[V any](fields map[string]V) string {
-	for field := range fields {
-		if name := textproto.CanonicalMIMEHeaderKey(field); isHandshakeHeader(name) {
-			return "the header " + name
-		}
-	}
-	return ""
-}
-
-// handshakeVars looks at the names of variables, which may be placeholders.
-func handshakeVars[V any](vars map[string]V) string {
-	for variable := range vars {
-		if name := handshakeExpression(variable); name != "" && strings.HasPrefix(variable, "{") {
-			return name
-		}
-	}
-	return ""
-}
-
-func isHandshakeHeader(canonical string) bool {
-	return canonical == "Upgrade" || canonical == "Connection" || strings.HasPrefix(canonical, "Sec-Websocket-")
-}
-
-// handshakeWords are what a CEL expression, or a placeholder, can tell
-// handshakes from other requests by: the matchers protocol and method, and
-// headers and placeholders of such names.
-var handshakeWords = regexp.MustCompile(`(?i)\b(?:protocol|method)\s*\(|` +
-	`\{(?:proto|method)\}|http\.request\.(?:proto|method)|` +
-	`header[^)}]*?(?:upgrade|connection|sec-websocket)`)
-
-func handshakeExpression(expression string) string {
-	if word := handshakeWords.FindString(expression); word != "" {
-		return "'" + word + "'"
-	}
-	return ""
 }

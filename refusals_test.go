@@ -97,6 +97,8 @@ func TestRefuseStatus(t *testing.T) {
 		{"no websocket", auth.Refuse(reasonUpgrade, "x"), 1, 426, "Upgrade", "websocket"},
 		{"no websocket on a stream", auth.Refuse(reasonUpgrade, "x"), 2, 426, "Upgrade", ""},
 		{"upstream", &proxy.UpstreamError{Err: errors.New("x")}, 1, 502, "Cache-Control", "no-store"},
+		{"what follows the upstream's", &proxy.UpstreamError{Err: errors.New("x")}, 1, 502, "Connection", "close"},
+		{"the upstream's on a stream", &proxy.UpstreamError{Err: errors.New("x")}, 2, 502, "Connection", ""},
 		{"bug", errors.New("x"), 1, 500, "Cache-Control", "no-store"},
 		{"unknown reason", auth.Refuse("made_up", "x"), 1, 500, "Cache-Control", "no-store"},
 		{"wrapped", fmt.Errorf("while verifying: %w", auth.Refuse(auth.ReasonExpired, "x")), 1, 401, "Cache-Control", "no-store"},
