@@ -149,12 +149,14 @@ func (g *guardWalk) routes(routes caddyhttp.RouteList) {
 // can be told without the credential.
 func (h *Handler) wouldAdmit(s *socket, id *auth.Identity) bool {
 	r := s.handshake
+	ambient := s.source() == sourceCookie || h.sources.AmbientBefore(s.source()) && isFromPage(r)
 	if !h.InsecurePlaintext && !isPrivate(r) ||
-		h.origins.Check(r, scheme(r), s.source() == sourceCookie) != nil || meet(h.rules, id) != nil {
+		h.origins.Check(r, scheme(r), ambient) != nil || meet(h.rules, id) != nil {
 		return false
 	}
 	now := time.Now()
 	for _, v := range h.verifiers {
+		// Of those of this name, it knows itself whether it is the one.
 		checker, ok := v.Verifier.(auth.Rechecker)
 		if ok && v.name == id.Verifier && checker.Recheck(r.Context(), id, now) == nil {
 			return true

@@ -106,6 +106,21 @@ func (s Sources) Take(r *http.Request) (Found, error) {
 	return taken, nil
 }
 
+// AmbientBefore reports whether a credential that browsers send on their own
+// would have decided before one of the source with this name, which need not be
+// among s: [Found] has MaybeAmbient then.
+func (s Sources) AmbientBefore(name string) bool {
+	for _, source := range s {
+		if _, ambient := source.(*cookieSource); ambient {
+			return true
+		}
+		if source.Name() == name {
+			return false
+		}
+	}
+	return false
+}
+
 // isAmbiguous reports whether err refuses two credentials in one source.
 func isAmbiguous(err error) bool {
 	refused, ok := errors.AsType[*RefusedError](err)

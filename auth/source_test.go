@@ -358,3 +358,26 @@ func BenchmarkTake(b *testing.B) {
 		}
 	}
 }
+
+// TestAmbientBefore: it is what Take says of a request that holds one credential
+// in the source.
+func TestAmbientBefore(t *testing.T) {
+	t.Parallel()
+	cookie := newSource(t)(NewCookieSource([]string{"sid"}))
+	bearer := newSource(t)(NewHeaderSource(""))
+	query := newSource(t)(NewQuerySource(nil))
+	requests := map[string]*http.Request{
+		"cookie": newUpgrade(t, "/", "Cookie: sid=c"), "header": newUpgrade(t, "/", "Authorization: Bearer b"),
+		"query": newUpgrade(t, "/?access_token=a"), "first_message": newUpgrade(t, "/"),
+	}
+	for _, sources := range []Sources{
+		nil, {cookie}, {bearer}, {bearer, query}, {cookie, bearer}, {bearer, cookie}, {bearer, cookie, query}, {query, bearer, cookie},
+	} {
+		for name, r := range requests {
+			found, _ := sources.Take(r.Clone(t.Context()))
+			if got := sources.AmbientBefore(name); got != found.MaybeAmbient {
+				t.Errorf("%v: before %s: %v, Take says %v", sources, name, got, found.MaybeAmbient)
+			}
+		}
+	}
+}
