@@ -1,11 +1,8 @@
 package integration
 
 import (
-	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // believeSeen is an attack that was seen to work.
@@ -76,10 +73,8 @@ func believeSeenAll(t *testing.T) (all []believeSeen) {
 	})
 }
 
-// TestBelieveSeen: none of the attacks that were seen to work does.
-func TestBelieveSeen(t *testing.T) {
-	t.Parallel()
-	s := startBelieveSite(t, believeRoutes())
+// triesSeen checks that none of the attacks that were seen to work does.
+func (s *believeSite) triesSeen(t *testing.T) {
 	for _, a := range believeSeenAll(t) {
 		t.Run(a.route+"/"+a.source+"/"+a.name, func(t *testing.T) {
 			t.Parallel()
@@ -105,11 +100,9 @@ func TestBelieveSeen(t *testing.T) {
 	}
 }
 
-// TestBelieveBeforeLogin: a message that nobody has verified reaches no
+// triesBeforeLogin checks that a message that nobody has verified reaches no
 // application before the login either, however it is written.
-func TestBelieveBeforeLogin(t *testing.T) {
-	t.Parallel()
-	s := startBelieveSite(t, believeRoutes())
+func (s *believeSite) triesBeforeLogin(t *testing.T) {
 	for _, b := range believeSpeeches {
 		for _, pass := range b.passes {
 			route := b.name(pass, false)
@@ -170,11 +163,9 @@ func TestBelieveDoesNotLoad(t *testing.T) {
 	}
 }
 
-// TestBelieveData: what is no message of the protocol passes once somebody has
-// logged in.
-func TestBelieveData(t *testing.T) {
-	t.Parallel()
-	s := startBelieveSite(t, believeRoutes())
+// triesData checks that what is no message of the protocol passes once somebody
+// has logged in.
+func (s *believeSite) triesData(t *testing.T) {
 	data := []struct {
 		text   string
 		binary bool
@@ -212,29 +203,5 @@ func TestBelieveData(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// TestBelieveHeaderOfPolling: a good credential in the header of a POST does not
-// vouch for a forged one in its body.
-func TestBelieveHeaderOfPolling(t *testing.T) {
-	t.Parallel()
-	s := startBelieveSite(t, believeRoutes())
-	row := s.newRow()
-	url := "http://" + s.site.site + "/socketio-forward/socket.io/" + polling("sid-"+row) + "&row=" + row
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(fmt.Sprintf(`40{"token":"%s"}`, believeForged())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+s.issuer.expiring(time.Now().Add(time.Hour)))
-	resp, err := adminClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	select {
-	case body := <-s.app.row(row).got:
-		t.Errorf("answered %s, and the application got %.100q", resp.Status, body)
-	default:
 	}
 }
