@@ -21,6 +21,8 @@ type readProtocol struct {
 	// Head is a regular expression for what stands in front of the JSON.
 	Head   string
 	Shapes []readShape
+
+	head *regexp.Regexp
 }
 
 // readShape is one of a protocol's messages that carry a credential.
@@ -38,6 +40,10 @@ var readProtocols = sync.OnceValues(func() (protocols map[string]readProtocol, e
 	text, err := os.ReadFile("testdata/believe/protocols.json")
 	if err == nil {
 		err = json.Unmarshal(text, &protocols)
+	}
+	for name, p := range protocols {
+		p.head = regexp.MustCompile(p.Head)
+		protocols[name] = p
 	}
 	return protocols, err
 })
@@ -174,12 +180,14 @@ func decodeFirst(text []byte, v any) error { return json.NewDecoder(bytes.NewRea
 func (p readProtocol) believedIn(message []byte) (found map[string]string) {
 	found = make(map[string]string)
 	records := [][]byte{message}
-	if p.Separator != "" {
+	switch {
+	case p.Separator != "":
 		records = bytes.Split(message, []byte(p.Separator))
+	case p.Head == "": // applications trim what is nothing but JSON
+		records = append(records, bytes.Trim(message, "\ufeff \t\r\n\v\f\x00\x1c\x1d\x1e\x1f\u0085\u00a0\u2028\u3000"))
 	}
-	head := regexp.MustCompile(p.Head)
 	for _, record := range records {
-		at := head.FindIndex(record)
+		at := p.head.FindIndex(record)
 		if at == nil {
 			continue
 		}
