@@ -27,6 +27,9 @@ type believeSpeech struct {
 	join   string   // data that may stand in front of a login in one message
 	binary bool     // messages are binary
 	json   bool     // messages are JSON
+	once   bool     // a client logs in once: the application gets no second login
+	// pack makes a message of what stands for one above, nil if it is one.
+	pack func(text string) string
 	// padded returns the message with n bytes, for what is no JSON.
 	padded func(message string, n int) string
 }
@@ -110,6 +113,15 @@ var believeSpeeches = []believeSpeech{
 	},
 }
 
+// says returns a message with a token.
+func (b believeSpeech) says(message, token string) string {
+	text := fmt.Sprintf(message, token)
+	if b.pack != nil {
+		return b.pack(text)
+	}
+	return text
+}
+
 // name is that of the route of one configuration.
 func (b believeSpeech) name(pass string, renews bool) string {
 	parts := []string{b.dialect}
@@ -174,7 +186,7 @@ type believeForm struct {
 // signed; good is one of the socket's own user. limit is how long a message may
 // be.
 func (b believeSpeech) forms(message, forged, good string, limit int) []believeForm {
-	text := fmt.Sprintf(message, forged)
+	text := b.says(message, forged)
 	forms := b.plainForms(message, forged)
 	add := func(name, text string, column int) {
 		forms = append(forms, believeForm{name, b.frame(text), column})
@@ -224,7 +236,7 @@ func (b believeSpeech) forms(message, forged, good string, limit int) []believeF
 
 // plainForms are those in which a credential is looked at, in every dialect.
 func (b believeSpeech) plainForms(message, token string) []believeForm {
-	text := fmt.Sprintf(message, token)
+	text := b.says(message, token)
 	first := byte(opText)
 	if b.binary {
 		first = opBinary
