@@ -107,6 +107,22 @@ var believeSpeeches = []believeSpeech{
 		marker: `{"type":"marker","id":9}`, names: []string{"type", "access_token"},
 	},
 	{
+		dialect: "stomp", passes: []string{"strip", "forward"}, sources: allSources, once: true, plain: "http reject",
+		login:  "CONNECT\naccept-version:1.2\nhost:h\nAuthorization:Bearer %s\n\n\x00",
+		later:  []string{"CONNECT\naccept-version:1.2\npasscode:%s\n\n\x00", "STOMP\naccept-version:1.2\nTOKEN:%s\n\n\x00"},
+		marker: "SEND\ndestination:/marker\n\n\x00", join: "\n",
+		padded: func(message string, n int) string {
+			return strings.Replace(message, "\n", "\nx:"+strings.Repeat("x", n-len(message)-3)+"\n", 1)
+		},
+	},
+	{
+		dialect: "mqtt", passes: []string{"strip", "forward"}, sources: allSources, once: true, plain: "http reject", binary: true,
+		login: "%s", later: []string{"%s"}, pack: func(password string) string { return mqttLogin(password, 0) }, marker: mqttPublish(9),
+		padded: func(message string, n int) string {
+			return mqttPacket("\x10", message[3:]+strings.Repeat("x", n-len(message)))
+		},
+	},
+	{
 		dialect: "raw", passes: []string{"consume", "forward"},
 		login: "%s", later: []string{"Bearer %s"}, marker: "marker",
 		padded: func(message string, n int) string { return strings.Repeat(" ", n-len(message)) + message },
