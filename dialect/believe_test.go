@@ -162,6 +162,12 @@ var disguises = []disguise{
 		}
 		return out
 	}},
+	{"a name that goes on behind a NUL", func(b believed, m string) (out []string) {
+		for _, name := range b.names {
+			out = append(out, strings.NewReplacer(name+`":`, name+`\u0000x":`, name+`\":`, name+`\\u0000x\":`).Replace(m))
+		}
+		return out
+	}},
 	{"a member twice", func(b believed, m string) (out []string) {
 		last := b.names[len(b.names)-1]
 		for _, other := range append(otherCases(last), last) {
