@@ -98,9 +98,9 @@ func inBody(as func(text string) string) func(believed, string) []string {
 // otherCases returns a name in other cases of letters.
 func otherCases(name string) []string {
 	cases := []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], name[:len(name)-1] + strings.ToUpper(name[len(name)-1:])}
-	for plain, folded := range map[string]string{"k": "\u212a", "s": "\u017f", "i": "\u0131"} {
-		if strings.Contains(name, plain) {
-			cases = append(cases, strings.Replace(name, plain, folded, 1))
+	for _, one := range [][2]string{{"k", "\u212a"}, {"s", "\u017f"}, {"i", "\u0131"}} {
+		if strings.Contains(name, one[0]) {
+			cases = append(cases, strings.Replace(name, one[0], one[1], 1))
 		}
 	}
 	return cases
@@ -111,6 +111,18 @@ var disguises = []disguise{
 	{"as it is", one(func(m string) string { return m })},
 	{"padded", inBody(func(text string) string { return text + strings.Repeat(" ", 17000) })},
 	{"behind white space", inBody(func(text string) string { return " \n\t" + text })},
+	{"behind control characters", func(b believed, m string) (out []string) {
+		head, text := body(m)
+		if text == "" {
+			return []string{m}
+		}
+		for _, c := range []string{"\x00", "\x01", "\x1c", "\x1e", "\x1f", "\x1b\x1f"} {
+			if c != "\x1e" || b.name != "json with records" { // in which it is a border
+				out = append(out, head+c+text)
+			}
+		}
+		return out
+	}},
 	{"behind a byte order mark", inBody(func(text string) string { return "\ufeff" + text })},
 	{"behind a comment", inBody(func(text string) string { return "/**/" + text })},
 	{"behind a line of comment", inBody(func(text string) string { return "//x\n" + text })},
@@ -147,6 +159,12 @@ var disguises = []disguise{
 			for _, other := range otherCases(name) {
 				out = append(out, strings.NewReplacer(name+`":`, other+`":`, name+`\":`, other+`\":`, name+"=", other+"=").Replace(m))
 			}
+		}
+		return out
+	}},
+	{"a name that goes on behind a NUL", func(b believed, m string) (out []string) {
+		for _, name := range b.names {
+			out = append(out, strings.NewReplacer(name+`":`, name+`\u0000x":`, name+`\":`, name+`\\u0000x\":`).Replace(m))
 		}
 		return out
 	}},

@@ -27,11 +27,18 @@ func beginsLikeJSON(data []byte) bool {
 }
 
 // trimJSONSpace returns data without what decoders, and applications that trim
-// before they decode, take for white space.
+// before they decode, take for white space: Java's trim takes all control
+// characters for it, and Python's strip some. An escape in front of a bracket
+// stays: it is a terminal's.
 func trimJSONSpace(data []byte) []byte {
-	return bytes.TrimLeftFunc(data, func(r rune) bool {
-		return r == '\ufeff' || unicode.IsSpace(r)
+	trimmed := bytes.TrimLeftFunc(data, func(r rune) bool {
+		return r <= ' ' || r == '\ufeff' || unicode.IsSpace(r)
 	})
+	n := len(data) - len(trimmed)
+	if n > 0 && data[n-1] == '\x1b' && bytes.HasPrefix(trimmed, []byte("[")) {
+		return data[n-1:]
+	}
+	return trimmed
 }
 
 // isWide tells whether data begins as a JSON text in UTF-16 or UTF-32 does.

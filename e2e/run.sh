@@ -3,9 +3,9 @@
 # protocols: builds cmd/caddy and runs the tests in e2e/test against it, each
 # with Caddy, a token issuer and a legacy app on this machine. Two minutes.
 #
-# It needs Go, Node.js 20 or later with npm, and Chromium, of which the program
-# can be named by the variable CHROMIUM. As root on Debian it installs what is
-# missing of nodejs, npm and chromium with apt-get. Elsewhere it says what to
+# It needs Go, Node.js 20 or later with npm, Python 3, and Chromium, of which the
+# program can be named by the variable CHROMIUM. As root on Debian it installs
+# what is missing of nodejs, npm, python3 and chromium with apt-get. Elsewhere it says what to
 # install. npm puts into e2e/node_modules, at the versions and checksums of
 # package-lock.json, playwright-core, which drives the browser and downloads
 # none, ws, on which the legacy apps are built, and the clients and servers of
@@ -30,6 +30,7 @@ find_browser() {
 packages=()
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
+command -v python3 >/dev/null || packages+=(python3)
 find_browser >/dev/null || packages+=(chromium)
 if [ "${#packages[@]}" -gt 0 ]; then
 	if [ "$(id -u)" -ne 0 ] || [ ! -e /etc/debian_version ] || [ -n "${CHROMIUM:-}" ]; then
