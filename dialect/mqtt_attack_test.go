@@ -355,8 +355,8 @@ func mqttFinds(c MQTTConfig) func(packet []byte) []string {
 			return nil
 		}
 		name := string(r.binary())
-		level, flags := r.byte(), 0
-		flags = int(r.byte())
+		level := r.byte()
+		flags := int(r.byte())
 		r.bytes(2)
 		if name != "MQTT" && name != "MQIsdp" {
 			return nil

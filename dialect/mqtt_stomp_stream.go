@@ -163,13 +163,6 @@ func (in *intake) take() proxy.Message {
 	return m
 }
 
-// release adds what is held as data.
-func (in *intake) release(c *cutting) {
-	if m := in.take(); len(m.Data) > 0 {
-		c.add(Part{Message: m})
-	}
-}
-
 // seeker looks for texts in a stream that comes in pieces. Servers differ in
 // whether they take text messages, binary ones or both for parts of the stream,
 // so that it looks into each of the three.

@@ -187,11 +187,10 @@ func TestAttackUpgradeOfPlainRequest(t *testing.T) {
 		for _, way := range append([]string{"stripped"}, upgradeWays...) {
 			t.Run(policy+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				path, token := "/"+policy+"/"+way+pathOf(t), ""
+				path := "/" + policy + "/" + way + pathOf(t)
 				var lines []string
 				if policy == "authenticate" || way == "stripped" {
-					token = i.token()
-					lines = []string{"Authorization: Bearer " + token}
+					lines = []string{"Authorization: Bearer " + i.token()}
 				}
 				if way == "stripped" {
 					lines = append(lines, "Connection: Upgrade", "Upgrade: websocket")
