@@ -87,7 +87,9 @@ func (a *assembler) feed(p []byte, to sink) (n int, err error) {
 			k = int(min(a.scan.remaining, int64(len(q))))
 			err = a.skip(q[:k], to)
 			a.scan.remaining -= int64(k)
-			to.unread(q[:k], true, a.scan.remaining)
+			if err == nil {
+				to.unread(q[:k], true, a.scan.remaining)
+			}
 		case a.left > 0:
 			k, err = a.collect(q, to)
 		default:

@@ -21,6 +21,8 @@ type readInbound struct {
 	held  hold        // may not yet
 	count int         // of messages before the login
 	went  payloads    // what the application has got
+	// last: the client has ended the socket itself, behind what is queued.
+	last bool
 	// all: the handler takes all there is. join: so pieces may be made one.
 	all, join bool
 }
@@ -152,7 +154,8 @@ func (g *Gate) readSome() error {
 		case bad != nil:
 			in.lost = losesFrames(bad)
 			in.putBack(p[n:])
-			g.End(g.endFor(bad, CauseClientBroke))
+			in.keepWhole(bad)
+			in.read.last = g.End(g.endFor(bad, CauseClientBroke))
 		case n < len(p) && !in.scan.closed:
 			in.putBack(p[n:])
 		}
@@ -175,6 +178,34 @@ func (g *Gate) readSome() error {
 		g.clientGone.Store(true)
 		return err
 	}
+}
+
+// keepWhole leaves in the queue what is whole frames, when behind them comes
+// something that is not taken.
+func (in *inbound) keepWhole(bad error) {
+	r := &in.read
+	walk, whole := r.went, 0
+	for i, o := range r.queue {
+		walk.each(o.data, func([]byte) {})
+		if walk.left == 0 {
+			whole = i + 1
+		}
+	}
+	if _, skipped := errors.AsType[*skipError](bad); skipped && whole == 0 && r.went.left > 0 {
+		in.torn = true // what is left of the frame is what is not taken
+	}
+	if whole > 0 || r.went.left == 0 {
+		r.queue = r.queue[:whole]
+	}
+}
+
+// popLast returns what goes to the application although the socket is being
+// ended: what the client had sent before it ended the socket itself.
+func (g *Gate) popLast() []byte {
+	if r := &g.in.read; !r.last || len(r.queue) == 0 || g.State() != StateOpen {
+		return nil
+	}
+	return g.popOutgoing()
 }
 
 // losesFrames tells whether, after err, nobody knows where a frame begins: it
