@@ -58,6 +58,7 @@ var endUnopened = End{Cause: CauseUpstreamRefused, Code: CloseBadGateway, Reason
 // taken over. If nobody has ended it, the application is to blame.
 func (t *Tunnel) finishUnopened() End {
 	t.gate.End(endUnopened)
+	t.gate.takeOver()
 	_ = t.gate.Close()
 	return t.gate.finish()
 }

@@ -21,6 +21,10 @@ type readInbound struct {
 	held  hold        // may not yet
 	count int         // of messages before the login
 	went  payloads    // what the application has got
+	kept  int         // of the queue, what lies in no buffer of a reader
+	// attended: nobody takes what is queued yet.
+	attended  bool
+	closeCode CloseCode // of the client's close frame that is queued
 	// last: the client has ended the socket itself, behind what is queued.
 	last bool
 	// all: the handler takes all there is. join: so pieces may be made one.
@@ -63,8 +67,17 @@ func (g *Gate) read(talk *Reading) {
 
 // AwaitLogin reads the client's messages until the gate is open, and reports
 // whether it is: otherwise the socket has ended. It is for a gate that has
-// nobody behind it yet.
+// nobody behind it yet. The client goes on being read until a handler takes it
+// over.
 func (g *Gate) AwaitLogin() bool {
+	if !g.awaitLogin() {
+		return false
+	}
+	g.attend()
+	return true
+}
+
+func (g *Gate) awaitLogin() bool {
 	in := &g.in
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -84,7 +97,7 @@ func (g *Gate) keepOutgoing() {
 	r := &g.in.read
 	if g.State() == StatePending {
 		queue := r.queue
-		r.queue = nil
+		r.queue, r.kept = nil, 0
 		for _, o := range queue {
 			if err := r.hold(o); err != nil {
 				g.End(g.endFor(err, CauseClientBroke))
@@ -93,9 +106,10 @@ func (g *Gate) keepOutgoing() {
 		}
 		return
 	}
-	for i := range r.queue {
+	for i := r.kept; i < len(r.queue); i++ {
 		r.queue[i].data, r.queue[i].own = bytes.Clone(r.queue[i].data), false
 	}
+	r.kept = len(r.queue)
 }
 
 // nextRead is next for a gate that reads messages. It returns nothing when

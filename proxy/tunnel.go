@@ -252,6 +252,7 @@ func emptyReadWriter(conn net.Conn) *bufio.ReadWriter {
 func (t *Tunnel) open() error {
 	t.before, t.header = nil, nil // not kept for the socket's life
 	if t.accepted {
+		t.gate.takeOver()
 		t.state, t.offer = tunnelOpen, offer{}
 		if t.options.OnTaken != nil {
 			t.options.OnTaken()
@@ -323,12 +324,12 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 // unopenedError tells why no handler has taken over a client that was accepted.
 func (t *Tunnel) unopenedError(err error) error {
 	switch {
+	case t.gate.ending.Load(): // what the handler says follows from that
+		return nil
 	case t.failed != nil:
 		return t.failed
 	case err != nil:
 		return err
-	case t.gate.ending.Load():
-		return nil
 	}
 	return &UpstreamError{errors.New("the application did not answer the upgrade")}
 }
@@ -358,6 +359,7 @@ func (t *Tunnel) Abort() {
 		return
 	}
 	t.gate.End(End{Cause: CauseProxyClosed, Code: CloseInternalError, Reason: "internal error"})
+	t.gate.takeOver()
 	_ = t.gate.Close()
 	t.gate.finish()
 }
