@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +57,8 @@ type rig struct {
 	client net.Conn // the client's end
 	app    net.Conn // the application's end
 	gate   *Gate
-	ended  chan End // what finish says, once
+	ended  chan End    // what finish says, once
+	served atomic.Bool // the application was there before the end
 	ctx    context.Context
 
 	clientFrames, appFrames *bufio.Reader
@@ -71,6 +73,7 @@ type rigOptions struct {
 	wrap   func(front net.Conn) net.Conn
 	idle   bool // nothing is copied until relay is called
 	stream bool // the client comes over HTTP/2 or HTTP/3
+	login  bool // nothing is copied until somebody has logged in
 }
 
 func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
@@ -104,8 +107,15 @@ func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		<-started
-		proxyTunnel(ctx, front2, back, o.buffer)
+		if !o.login || r.gate.AwaitLogin() {
+			<-started
+			r.gate.takeOver()
+			r.served.Store(!r.gate.Ending())
+			proxyTunnel(ctx, front2, back, o.buffer)
+		} else {
+			r.gate.Close()
+			back.Close()
+		}
 		end := r.gate.finish()
 		if stream, ok := front.(*streamConn); ok {
 			stream.w.(*fakeWriter).handlerReturns()
