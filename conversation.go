@@ -93,10 +93,10 @@ func (s *socket) reading() *proxy.Reading {
 		r.Reader = skippedConversation{followedConversation{c, skipper}, skipper}
 	}
 	if h.first != nil {
-		r.Limit = h.first.maxSize
+		r.Limit, r.OpenLimit = h.first.maxSize, h.first.openSize
 	}
 	if c.further {
-		r.OpenLimit, r.StrictText = furtherMaxMessage, true
+		r.OpenLimit, r.StrictText = max(r.OpenLimit, furtherMaxMessage), true
 	}
 	if h.renew != nil {
 		r.HoldMessages, r.HoldBytes = h.renew.holdMessages, h.renew.holdSize

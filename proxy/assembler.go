@@ -61,7 +61,7 @@ type assembler struct {
 	size    int    // of its header
 	left    int64  // of its payload
 	raw     []byte // the message that is being collected, as it came
-	payload []byte // and plain
+	payload int64  // how much of that is payload
 	binary  bool
 	// unread: the rest of the message that has begun is not collected.
 	unread    bool
@@ -112,10 +112,7 @@ func (a *assembler) skip(p []byte, to sink) error {
 	buf := scratch.Get().(*[]byte)
 	*buf = appendPlain((*buf)[:0], p, a.frame, int(at%4))
 	err := to.skipped(*buf)
-	clear(*buf)
-	if cap(*buf) <= maxScratch {
-		scratch.Put(buf)
-	}
+	giveBack(buf)
 	return err
 }
 
@@ -156,13 +153,13 @@ func (a *assembler) begin(p []byte, to sink) (int, error) {
 	if a.fragments++; a.fragments > maxFragments {
 		return 0, ErrTooManyFragments
 	}
-	if h.Length > a.limit-int64(len(a.payload)) {
+	if h.Length > a.limit-a.payload {
 		if err := to.tooBig(a.binary); err != nil {
 			return 0, err
 		}
 		a.unread = true
-		if a.skips && len(a.payload) > 0 {
-			if err := to.skipped(a.payload); err != nil {
+		if a.skips && a.payload > 0 {
+			if err := a.whole(to.skipped); err != nil {
 				return 0, err
 			}
 		}
@@ -206,8 +203,7 @@ func (a *assembler) collect(p []byte, to sink) (int, error) {
 		a.ctl = append(a.ctl, p[:k]...)
 	} else {
 		a.raw = append(a.raw, p[:k]...)
-		done := a.frame.Length - a.left
-		a.payload = appendPlain(a.payload, p[:k], a.frame, int(done%4))
+		a.payload += int64(k)
 	}
 	if a.left -= int64(k); a.left > 0 {
 		return k, nil
@@ -224,16 +220,47 @@ func (a *assembler) endFrame(to sink) error {
 	if !a.frame.Fin {
 		return nil
 	}
-	m, raw := Message{Binary: a.binary, Data: a.payload}, a.raw
-	a.reset()
-	return a.send(m, raw, to)
+	return a.whole(func(payload []byte) error {
+		m, raw := Message{Binary: a.binary, Data: payload}, a.raw
+		a.reset()
+		return a.send(m, raw, to)
+	})
+}
+
+// whole calls f with the payload of what has been collected, which is whole
+// frames. It is made plain only here, so that who waits for the rest of a
+// message keeps it once.
+func (a *assembler) whole(f func(payload []byte) error) error {
+	buf := scratch.Get().(*[]byte)
+	*buf = (*buf)[:0]
+	for p := a.raw; len(p) > 0; {
+		h, size, err := ParseHeader(p)
+		if err != nil {
+			return err // has been judged before: cannot be
+		}
+		end := size + int(h.Length)
+		*buf = appendPlain(*buf, p[size:end], h, 0)
+		p = p[end:]
+	}
+	err := f(*buf)
+	giveBack(buf)
+	return err
+}
+
+// giveBack keeps a buffer for others, who are to find nothing in it: it may
+// have held a credential.
+func giveBack(buf *[]byte) {
+	clear(*buf)
+	if cap(*buf) <= maxScratch {
+		scratch.Put(buf)
+	}
 }
 
 // idle tells whether no message has been collected in part.
 func (a *assembler) idle() bool { return len(a.raw) == 0 && len(a.ctl) == 0 && a.left == 0 }
 
 // reset forgets what was collected.
-func (a *assembler) reset() { a.raw, a.payload = nil, nil }
+func (a *assembler) reset() { a.raw, a.payload = nil, 0 }
 
 // deliver hands on a message that is one frame and lies in one piece.
 func (a *assembler) deliver(h Header, payload, raw []byte, to sink) error {
@@ -243,10 +270,7 @@ func (a *assembler) deliver(h Header, payload, raw []byte, to sink) error {
 	buf := scratch.Get().(*[]byte)
 	*buf = appendPlain((*buf)[:0], payload, h, 0)
 	err := a.send(Message{Binary: a.binary, Data: *buf}, raw, to)
-	clear(*buf) // it may have held a credential
-	if cap(*buf) <= maxScratch {
-		scratch.Put(buf)
-	}
+	giveBack(buf)
 	return err
 }
 
