@@ -30,22 +30,26 @@ func TestFarewellAndTheMessageThatIsHeld(t *testing.T) {
 		client       []string
 	}{
 		{
-			"the rest is held", [][]byte{fromApp(1, "a")},
+			"the rest is held",
+			[][]byte{fromApp(1, "a")},
 			[][]byte{fromApp(0x80, "b"), appMsg("c"), appMsg("d"), appMsg("e")},
 			[]string{"…a", full},
 		},
 		{
-			"the rest is held in one segment", [][]byte{fromApp(1, "a")},
+			"the rest is held in one segment",
+			[][]byte{fromApp(1, "a")},
 			[][]byte{join(fromApp(0x80, "b"), appMsg("c"), appMsg("d"), appMsg("e"))},
 			[]string{"…a", full},
 		},
 		{
-			"a message is held in part", [][]byte{appMsg("a")},
+			"a message is held in part",
+			[][]byte{appMsg("a")},
 			[][]byte{appMsg("b"), appMsg("c"), fromApp(1, strings.Repeat("d", 3*theLimit))},
 			[]string{"a", "farewell", full},
 		},
 		{
-			"whole messages", [][]byte{fromApp(1, "a"), fromApp(0x80, "b")},
+			"whole messages",
+			[][]byte{fromApp(1, "a"), fromApp(0x80, "b")},
 			[][]byte{appMsg("b"), appMsg("c"), appMsg("d"), fromApp(1, "e")},
 			[]string{"…a", ".b", "farewell", full},
 		},

@@ -21,7 +21,8 @@ func TestGoodMessagesBeforeABadFrame(t *testing.T) {
 		{"no UTF-8", Reading{}, msg("\xFF"), "close 1008 " + ErrNotUTF8.Error()},
 		{"too long", Reading{Strict: true}, msg(overlong("bad")), "close 1008 " + ErrMessageTooBig.Error()},
 		{
-			"too long, in fragments", Reading{Strict: true},
+			"too long, in fragments",
+			Reading{Strict: true},
 			join(fromClient(1, "bad"), fromClient(0, overlong(""))), "close 1008 " + ErrMessageTooBig.Error(),
 		},
 	} {
