@@ -180,6 +180,9 @@ func (m *model) live() {
 		m.relay()
 	}
 	for range m.random.IntN(30) {
+		if g.Ending() { // else the end is over before anybody copies
+			break
+		}
 		m.disturb(g)
 		time.Sleep(time.Duration(m.random.Int64N(int64([]time.Duration{1, time.Millisecond, 20 * time.Millisecond}[m.random.IntN(3)]))))
 	}

@@ -316,6 +316,10 @@ func (in *inbound) takeInjected() {
 	}
 	in.injectMu.Lock()
 	defer in.injectMu.Unlock()
+	if in.closeRelayed { // nothing follows a close frame
+		in.injected = nil
+		return
+	}
 	i := slices.IndexFunc(in.injected, r.mayStand)
 	if i < 0 {
 		return

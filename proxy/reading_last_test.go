@@ -52,3 +52,14 @@ func TestHeldMessagesBeforeABadFrame(t *testing.T) {
 		r.endsWith(CauseClientBroke)
 	})
 }
+
+// The gate has no words for an application that has got the client's close
+// frame.
+func TestNoWordsBehindTheCloseFrameOfTheClient(t *testing.T) {
+	inReading(t, Reading{}, func(t *testing.T, r *readingRig) {
+		r.mute.Store(true)
+		r.clientSends(fromClient(finClose, closePayload(4001, "")))
+		r.gate.SayToApp(Text("too late"))
+		r.atAppIs("close 4001")
+	})
+}
