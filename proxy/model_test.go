@@ -192,6 +192,9 @@ func (m *model) live() {
 		m.resume(g)
 		m.drain(g)
 	}
+	if g.State() == StatePending { // nobody waits for a login for ever
+		m.resume(g)
+	}
 	how := m.finish(g)
 	m.relay()
 	end := m.rig.end()
