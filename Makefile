@@ -35,7 +35,9 @@ check: lint vuln test fuzz e2e
 # of each that wait for a Caddy. That is built once for all of them.
 ALONE = /integration(/load)?$$
 
+# WEBSOCKET_AUTH_MODEL is how long the model test of the gate goes on.
 .PHONY: test
+test: export WEBSOCKET_AUTH_MODEL ?= 20s
 test:
 	@test -n '$(RACE)' || echo 'no C compiler: testing without the race detector'
 	$(GO) vet ./...
@@ -85,5 +87,6 @@ bench-quick:
 soak:
 	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
 	$(GO) test -count=1 -tags soak -run TestSoak -timeout=1h -p=1 -v ./integration/...
+	WEBSOCKET_AUTH_MODEL=10m $(GO) test $(RACE) -count=1 -timeout=30m -run TestModelOfTheGate -v ./proxy
 	$(MAKE) fuzz FUZZTIME=3m
 	$(GO) run ./bench --rounds 31

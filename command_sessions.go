@@ -104,7 +104,7 @@ their protocol, which is 3003 in most.
 	addAdminFlags(cmd)
 	addFilterFlags(cmd)
 	cmd.Flags().Bool("all", false, "End all sessions")
-	cmd.Flags().String("code", "", "Close code: 1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999")
+	cmd.Flags().String("code", "", "Close code: 1000 to 1003, 1007 to 1009, 1011 to 1013, or 3000 to 4999")
 	cmd.Flags().String("reason", "", "Reason in the close frame, at most 123 bytes")
 	return cmd
 }

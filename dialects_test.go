@@ -86,8 +86,15 @@ func TestMessagesConfigured(t *testing.T) {
 		Sources     int
 	}
 	first := func(source string, within time.Duration, size int64, early bool) *firstMessage {
-		return &firstMessage{source: source, within: within, maxSize: size, early: early}
+		f := &firstMessage{source: source, within: within, maxSize: size, early: early}
+		if source == "every_message" {
+			f.openSize = size
+		}
+		return f
 	}
+	// Before the login as much as of a first message, then more.
+	every := first("every_message", 5*time.Second, 16384, false)
+	every.openSize = 1 << 20
 	usual := &renewal{warn: 30 * time.Second, grace: 30 * time.Second, holdMessages: 256, holdSize: 1 << 20}
 	for name, tc := range map[string]struct {
 		config string
@@ -104,7 +111,7 @@ func TestMessagesConfigured(t *testing.T) {
 		},
 		"every message": {
 			`"sources":[{"source":"every_message"}]`,
-			got{first("every_message", 5*time.Second, 1<<20, false), &everyMessage{"close"}, nil, "json", 1000, 200, 0},
+			got{every, &everyMessage{"close"}, nil, "json", 1000, 200, 0},
 		},
 		"every message with all": {
 			`"sources":[{"source":"every_message","within":"3s","max_size":1024,"on_bad":"tell"},{"source":"cookie","names":["s"]}]`,

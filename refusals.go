@@ -92,7 +92,7 @@ var refusals = map[auth.Reason]refusal{
 	reasonVersion:          {http.StatusUpgradeRequired, proxy.CloseNone, "", ""},
 	reasonUpgrade:          {http.StatusUpgradeRequired, proxy.CloseNone, "", ""},
 	reasonUnavailable:      unavailable,
-	reasonUpstream:         {http.StatusBadGateway, proxy.CloseBadGateway, "", "bad_gateway"},
+	reasonUpstream:         {http.StatusBadGateway, proxy.CloseTryAgainLater, "", "bad_gateway"},
 	reasonInternal:         internal,
 	reasonRevoked:          unauthorized,
 	reasonLockout:          busy,
@@ -133,6 +133,14 @@ func reasonOf(err error) auth.Reason {
 		return reasonUpstream
 	}
 	return reasonInternal
+}
+
+// refusalCode returns the close code for an error that means deny.
+func refusalCode(err error) proxy.CloseCode {
+	if bad, ok := errors.AsType[*proxy.UpstreamError](err); ok && bad.Final {
+		return proxy.CloseInternalError
+	}
+	return refusals[reasonOf(err)].code
 }
 
 // detailOf returns what the operator's log says beside the reason.

@@ -7,7 +7,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/dialect"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
@@ -26,7 +25,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, q *request, ans
 	q.reason = reason
 	q.mu.Unlock()
 	h.observeRefused(r, q, h.placeOf(r, q), reason, err)
-	if !isAccepted(r) && h.rejectsByClose(q) && h.refuseByClose(w, r, q, answer, reason) {
+	if !isAccepted(r) && h.rejectsByClose(q) && h.refuseByClose(w, r, q, answer, err) {
 		return nil
 	}
 	proxy.Disarm(r)
@@ -44,7 +43,8 @@ func (h *Handler) rejectsByClose(q *request) bool {
 
 // refuseByClose accepts the handshake and closes the socket, and reports
 // whether it did: not everything that is refused is a proper handshake.
-func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *request, answer string, reason auth.Reason) bool {
+func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *request, answer string, err error) bool {
+	reason := reasonOf(err)
 	as := refusals[reason]
 	proper := q.kind == kindUpgrade && proxy.Classify(r) == proxy.KindWebSocket && proxy.CheckRequest(r) == nil
 	if !proper || as.code == proxy.CloseNone {
@@ -59,7 +59,7 @@ func (h *Handler) refuseByClose(w http.ResponseWriter, r *http.Request, q *reque
 		answer = proxy.FirstProtocol(r.Header)
 	}
 	defer liftReadTimeout(r)()
-	end := proxy.End{Code: as.code, Reason: as.word}
+	end := proxy.End{Code: refusalCode(err), Reason: as.word}
 	if h.dialect != nil {
 		speaker := h.dialect.Start(h.opening(r, q))
 		words := speaker.Say(eventOf(reason), dialect.Facts{Now: time.Now(), Reason: as.word})

@@ -96,7 +96,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 		defer s.waiting()
 	}
 	tunnel := proxy.NewTunnel(w, r, proxy.Options{
-		Answer: answer, OnOpen: s.open, OnTaken: s.taken, Reading: s.reading(),
+		Answer: answer, OnOpen: s.open, OnTaken: s.taken, Translate: s.translate, Reading: s.reading(),
 	})
 	returned := false
 	defer func() {

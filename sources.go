@@ -45,8 +45,8 @@ type Source struct {
 	// For `first_message`: the largest message, in bytes, that may log in or
 	// renew; a larger one ends a socket before the login, and passes unread
 	// after it. For `every_message`: the largest of the client's messages at
-	// all. From 1 KiB to 16 MiB. Default: 16384 (16 KiB) for `first_message`,
-	// 1048576 (1 MiB) for `every_message`
+	// all. From 1 KiB to 16 MiB. Default: 16384 (16 KiB); for `every_message`
+	// 1048576 (1 MiB) after the login
 	MaxSize int64 `json:"max_size,omitempty"`
 
 	// For `first_message`: connect the application before login, because it

@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -28,8 +29,11 @@ const (
 type firstMessage struct {
 	source  string        // first_message or every_message
 	within  time.Duration // from the handshake to the end of the login
-	maxSize int64         // of the login in bytes; with everyMessage of each message
-	early   bool          // the application is connected before login
+	maxSize int64         // of the login in bytes
+	// openSize is that of each message after it, with everyMessage. Who has not
+	// logged in can be anybody, and there can be many of them.
+	openSize int64
+	early    bool // the application is connected before login
 }
 
 // everyMessage is a credential in each message.
@@ -62,13 +66,10 @@ func provisionMessages(configured []Source) (*firstMessage, *everyMessage, error
 				every.onBad = onBadClose
 			}
 		}
-		switch {
-		case first.maxSize > 0:
-		case every != nil:
-			first.maxSize = defaultEverySize
-		default:
-			first.maxSize = defaultFirstSize
+		if every != nil {
+			first.openSize = cmp.Or(first.maxSize, defaultEverySize)
 		}
+		first.maxSize = cmp.Or(first.maxSize, defaultFirstSize)
 	}
 	return first, every, nil
 }

@@ -74,8 +74,18 @@ func (s *socket) translateLocked(event dialect.Event, reason string, e proxy.End
 	return e
 }
 
+// translate has the dialect say an end that the gate finds out by itself.
+func (s *socket) translate(e proxy.End) proxy.End {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.translateLocked(dialect.Failed, e.Reason, e, nil)
+}
+
 // eventOf returns what a refusal is to a dialect.
 func eventOf(reason auth.Reason) dialect.Event {
+	if reason == reasonUpstream {
+		return dialect.Failed // it says nothing of the credential
+	}
 	switch refusals[reason].code { //nolint:exhaustive // all others are failures
 	case proxy.CloseUnauthorized:
 		return dialect.Refused

@@ -71,7 +71,7 @@ type JSONConfig struct {
 	// {"type":"auth_error","reason":{reason}}
 	Expired *string `json:"expired,omitempty"`
 	// Close codes by event: refused, forbidden, expired, revoked, timeout,
-	// unavailable, stop. Each is 1000, 1001, 1008, 1011 to 1014, or 3000 to
+	// unavailable, stop. Each is 1000, 1001, 1008, 1011 to 1013, or 3000 to
 	// 4999. Default: those of the directive
 	Code map[string]int `json:"code,omitempty"`
 }
@@ -246,9 +246,13 @@ func (d *jsonDialect) readCodes(codes map[string]int) error {
 			return fmt.Errorf("code %s: there is no such event, but refused, forbidden, expired, "+
 				"revoked, timeout, unavailable and stop", word)
 		}
+		if code == 1014 {
+			return fmt.Errorf("code %s 1014: it is not sent, because gorilla/websocket and tungstenite "+
+				"call it a protocol error: use 1013", word)
+		}
 		if !sendable(code) {
 			return fmt.Errorf("code %s %d: no server may send that, use one from 3000 to 4999, "+
-				"or 1000, 1001, 1008 or 1011 to 1014", word, code)
+				"or 1000, 1001, 1008 or 1011 to 1013", word, code)
 		}
 		d.codes[closing[i].event] = proxy.CloseCode(code)
 	}
@@ -259,7 +263,7 @@ func (d *jsonDialect) readCodes(codes map[string]int) error {
 // the application's: RFC 6455 section 7.4.
 func sendable(code int) bool {
 	switch {
-	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1014:
+	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1013:
 		return true
 	default:
 		return code >= 3000 && code <= 4999

@@ -68,6 +68,7 @@ func TestJSONErrors(t *testing.T) {
 		{JSONConfig{Expired: text("{x}")}, `expired: unknown placeholder {x}`},
 		{JSONConfig{Code: map[string]int{"opened": 4000}}, `code opened: there is no such event, but refused,`},
 		{JSONConfig{Code: map[string]int{"refused": 1005}}, `code refused 1005: no server may send that`},
+		{JSONConfig{Code: map[string]int{"refused": 1014}}, `code refused 1014: it is not sent, because gorilla/websocket and tungstenite call it a protocol error: use 1013`},
 		{JSONConfig{Code: map[string]int{"refused": 5000}}, `code refused 5000: no server may send that`},
 		{JSONConfig{
 			Renew: &JSONRenewal{Credential: "/p/t"}, Refused: text("{message.p}"),

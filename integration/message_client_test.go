@@ -17,7 +17,6 @@ const (
 	closeNotUTF8   = 1007
 	closePolicy    = 1008
 	closeTooBig    = 1009
-	closeGateway   = 1014
 	closeForbidden = 3003
 	closeTimeout   = 3008
 )

@@ -90,7 +90,7 @@ func TestFirstMessageSubprotocol(t *testing.T) {
 		s := startPeerSite(t, firstMessage(), func(a *peerApp) { a.wrong = "chat.v1" })
 		c := s.open(t, h1, "/", offer)
 		s.logsIn(t, c)
-		c.closes(t, closeGateway)
+		c.closes(t, closeInternal) // it would answer that again
 		s.logsReason(t, "upstream_handshake")
 	})
 }
@@ -217,12 +217,12 @@ func TestFirstMessageUpstreamRefuses(t *testing.T) {
 		func(t *testing.T, s *peerSite, version string) {
 			c := s.open(t, version, "/", noHeader)
 			s.logsIn(t, c)
-			c.closes(t, closeGateway)
+			c.closes(t, closeTryAgain)
 			s.logsReason(t, "upstream_handshake")
 			s.app.Close() // down altogether
 			c = s.open(t, version, "/", noHeader)
 			s.logsIn(t, c)
-			c.closes(t, closeGateway)
+			c.closes(t, closeTryAgain)
 			eventually(t, patience, func() string {
 				if n := len(s.logs.entries("request refused")); n < 2 {
 					return "the log does not say that the application is down"

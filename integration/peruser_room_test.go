@@ -89,8 +89,8 @@ func TestSessionsPerUserOfTheFailed(t *testing.T) {
 		failed := s.open(t, version, "/plain", noHeader)
 		failed.says(t, login(s.issuer.token()))
 		failed.hearsWord(t, "auth_ok")
-		if _, end := failed.last(t, patience); end.code != closeGateway {
-			t.Fatalf("%v, want 1014", end)
+		if _, end := failed.last(t, patience); end.code != closeTryAgain {
+			t.Fatalf("%v, want 1013", end)
 		}
 		c.echoes(t)
 		next := s.open(t, version, "/echo", noHeader)

@@ -80,7 +80,7 @@ func refusals() []refusal {
 		// is an ordinary answer, see TestAnswerOfNoUpgrade.
 		{
 			name: "upstream answers 200", path: "/plain", header: goodHeader, only: streamVersions,
-			status: 502, code: 1014, reason: "bad_gateway",
+			status: 502, code: 1013, reason: "bad_gateway",
 		},
 	}
 }

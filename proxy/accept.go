@@ -52,12 +52,28 @@ func acceptHandshake(w http.ResponseWriter, r *http.Request, protocol string) {
 }
 
 // endUnopened is for an accepted client whose application cannot be reached.
-var endUnopened = End{Cause: CauseUpstreamRefused, Code: CloseBadGateway, Reason: "bad_gateway"}
+var endUnopened = End{Cause: CauseUpstreamRefused, Code: CloseTryAgainLater, Reason: "bad_gateway"}
 
 // finishUnopened ends the socket of an accepted client that no handler has
-// taken over. If nobody has ended it, the application is to blame.
-func (t *Tunnel) finishUnopened() End {
-	t.gate.End(endUnopened)
+// taken over. If nobody has ended it, the application is to blame, for what why
+// says.
+func (t *Tunnel) finishUnopened(why error) End {
+	end := endUnopened
+	if bad, ok := errors.AsType[*UpstreamError](why); ok && bad.Final {
+		end.Code = CloseInternalError
+	}
+	if !t.gate.Ending() {
+		t.gate.End(t.translate(end))
+	}
+	t.gate.takeOver()
 	_ = t.gate.Close()
 	return t.gate.finish()
+}
+
+// translate returns end in the words of the client's protocol.
+func (t *Tunnel) translate(end End) End {
+	if t.options.Translate == nil {
+		return end
+	}
+	return t.options.Translate(end)
 }

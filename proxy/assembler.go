@@ -62,14 +62,14 @@ type assembler struct {
 	size    int    // of its header
 	left    int64  // of its payload
 	raw     []byte // the message that is being collected, as it came
-	payload []byte // and plain
+	payload int64  // how much of that is payload
 	binary  bool
 	// unread: the rest of the message that has begun is not collected.
 	unread    bool
 	fragments int
 	// peek is how much of a message that is too long is collected before the
 	// sink is asked about it; deciding says that this goes on.
-	peek     int
+	peek     int64
 	deciding bool
 	began    int // where its frame begins in raw
 	// skips: the sink wants to see what is not read.
@@ -93,7 +93,9 @@ func (a *assembler) feed(p []byte, to sink) (n int, err error) {
 			k = int(min(a.scan.remaining, int64(len(q))))
 			err = a.skip(q[:k], to)
 			a.scan.remaining -= int64(k)
-			to.unread(q[:k], true, a.scan.remaining)
+			if err == nil {
+				to.unread(q[:k], true, a.scan.remaining)
+			}
 		case a.left > 0:
 			k, err = a.collect(q, to)
 		default:
@@ -116,10 +118,7 @@ func (a *assembler) skip(p []byte, to sink) error {
 	buf := scratch.Get().(*[]byte)
 	*buf = appendPlain((*buf)[:0], p, a.frame, int(at%4))
 	err := to.skipped(*buf)
-	clear(*buf)
-	if cap(*buf) <= maxScratch {
-		scratch.Put(buf)
-	}
+	giveBack(buf)
 	return err
 }
 
@@ -160,11 +159,11 @@ func (a *assembler) begin(p []byte, to sink) (int, error) {
 	if a.fragments++; a.fragments > maxFragments {
 		return 0, ErrTooManyFragments
 	}
-	if h.Length > a.limit-int64(len(a.payload)) {
+	if h.Length > a.limit-a.payload {
 		a.deciding, a.began = true, len(a.raw)
 		a.raw = append(a.raw, header...)
 		a.frame, a.left = h, h.Length
-		if a.limit < 0 || len(a.payload) >= a.peek {
+		if a.limit < 0 || a.payload >= a.peek {
 			return k, a.decide(to)
 		}
 		return k, nil
@@ -197,13 +196,15 @@ func (a *assembler) beginControl(h Header, header, p []byte, k int, inPlace bool
 // decide asks whether a message that is too long may pass unread, and lets out
 // what has been collected of it.
 func (a *assembler) decide(to sink) error {
-	if err := to.tooBig(Message{Binary: a.binary, Data: a.payload}); err != nil {
-		return err
-	}
-	if a.skips && len(a.payload) > 0 {
-		if err := to.skipped(a.payload); err != nil {
-			return err
+	err := a.plain(func(begin []byte) error {
+		err := to.tooBig(Message{Binary: a.binary, Data: begin})
+		if err == nil && a.skips && len(begin) > 0 {
+			err = to.skipped(begin)
 		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	raw, left := a.raw, a.left
 	a.reset()
@@ -219,18 +220,17 @@ func (a *assembler) decide(to sink) error {
 func (a *assembler) collect(p []byte, to sink) (int, error) {
 	k := int(min(a.left, int64(len(p))))
 	if a.deciding {
-		k = min(k, a.peek-len(a.payload))
+		k = int(min(int64(k), a.peek-a.payload))
 	}
 	if a.frame.Op.control() {
 		a.ctl = append(a.ctl, p[:k]...)
 	} else {
 		a.raw = append(a.raw, p[:k]...)
-		done := a.frame.Length - a.left
-		a.payload = appendPlain(a.payload, p[:k], a.frame, int(done%4))
+		a.payload += int64(k)
 	}
 	a.left -= int64(k)
 	switch {
-	case a.deciding && (len(a.payload) >= a.peek || a.left == 0):
+	case a.deciding && (a.payload >= a.peek || a.left == 0):
 		return k, a.decide(to)
 	case a.left > 0:
 		return k, nil
@@ -247,16 +247,47 @@ func (a *assembler) endFrame(to sink) error {
 	if !a.frame.Fin {
 		return nil
 	}
-	m, raw := Message{Binary: a.binary, Data: a.payload}, a.raw
-	a.reset()
-	return a.send(m, raw, to)
+	return a.plain(func(payload []byte) error {
+		m, raw := Message{Binary: a.binary, Data: payload}, a.raw
+		a.reset()
+		return a.send(m, raw, to)
+	})
+}
+
+// plain calls f with the payload of what has been collected. It is made plain
+// only here, so that who waits for the rest of a message keeps it once.
+func (a *assembler) plain(f func(payload []byte) error) error {
+	buf := scratch.Get().(*[]byte)
+	*buf = (*buf)[:0]
+	for p := a.raw; len(p) > 0; {
+		h, size, err := ParseHeader(p)
+		if err != nil {
+			return err // has been judged before: cannot be
+		}
+		p = p[size:]
+		n := int(min(h.Length, int64(len(p)))) // the last may be cut off
+		*buf = appendPlain(*buf, p[:n], h, 0)
+		p = p[n:]
+	}
+	err := f(*buf)
+	giveBack(buf)
+	return err
+}
+
+// giveBack keeps a buffer for others, who are to find nothing in it: it may
+// have held a credential.
+func giveBack(buf *[]byte) {
+	clear(*buf)
+	if cap(*buf) <= maxScratch {
+		scratch.Put(buf)
+	}
 }
 
 // idle tells whether no message has been collected in part.
 func (a *assembler) idle() bool { return len(a.raw) == 0 && len(a.ctl) == 0 && a.left == 0 }
 
 // reset forgets what was collected.
-func (a *assembler) reset() { a.raw, a.payload = nil, nil }
+func (a *assembler) reset() { a.raw, a.payload = nil, 0 }
 
 // peekSize is how much of a message that is too long is looked at, in bytes.
 // Whoever writes more white space than that in front of it does so to hide
@@ -271,10 +302,7 @@ func (a *assembler) deliver(h Header, payload, raw []byte, to sink) error {
 	buf := scratch.Get().(*[]byte)
 	*buf = appendPlain((*buf)[:0], payload, h, 0)
 	err := a.send(Message{Binary: a.binary, Data: *buf}, raw, to)
-	clear(*buf) // it may have held a credential
-	if cap(*buf) <= maxScratch {
-		scratch.Put(buf)
-	}
+	giveBack(buf)
 	return err
 }
 

@@ -15,7 +15,7 @@ func TestCheckClose(t *testing.T) {
 		{CloseNormal, "", true},
 		{1003, "", true},
 		{1007, "", true},
-		{1014, "", true},
+		{1014, "", false},
 		{3000, "", true},
 		{4999, strings.Repeat("a", 123), true},
 		{4000, "ä", true},

@@ -27,13 +27,12 @@ const (
 	ClosePolicyViolation CloseCode = websocket.ClosePolicyViolation
 	// CloseMessageTooBig: a message that is too long to be read. Final.
 	CloseMessageTooBig CloseCode = websocket.CloseMessageTooBig
-	// CloseInternalError: an error of ours. Retry.
+	// CloseInternalError: an error of ours, or of the application's that a
+	// second try does not mend. Retry.
 	CloseInternalError CloseCode = websocket.CloseInternalServerErr
-	// CloseTryAgainLater: nobody can tell now, or too much at once. Retry.
+	// CloseTryAgainLater: nobody can tell now, too much at once, or the
+	// application behind cannot be reached or broke the protocol. Retry.
 	CloseTryAgainLater CloseCode = websocket.CloseTryAgainLater
-	// CloseBadGateway: the application behind broke the protocol. Retry. Named
-	// in the IANA registry only.
-	CloseBadGateway CloseCode = 1014
 	// CloseUnauthorized: no credential, a bad one, or one whose time is over.
 	// Retry with a new one. IANA registry, like HTTP 401.
 	CloseUnauthorized CloseCode = 3000
@@ -44,14 +43,22 @@ const (
 	CloseTimeout CloseCode = 3008
 )
 
+// badGateway is never sent. The IANA registry has it, and gorilla/websocket and
+// tungstenite call it a protocol error, so that their users see 1006.
+const badGateway CloseCode = 1014
+
 // maxCloseReason is what a control frame leaves for the reason, in bytes:
 // 125 less the two of the code. RFC 6455 section 5.5.
 const maxCloseReason = 123
 
 // closeFrame returns a whole close frame. reason is cut to what a control
 // frame holds, at a rune's border. Frames to a server are masked, RFC 6455
-// section 5.3.
+// section 5.3. In the place of 1014, which one side may have sent, goes what it
+// asks for.
 func closeFrame(code CloseCode, reason string, masked bool) []byte {
+	if code == badGateway {
+		code = CloseTryAgainLater
+	}
 	payload := websocket.FormatCloseMessage(int(code), cutReason(reason))
 	frame := make([]byte, 0, 2+4+len(payload))
 	frame = append(frame, finBit|byte(OpClose))

@@ -48,7 +48,7 @@ type End struct {
 
 // endUpstreamBroke is for an application that breaks the protocol.
 var endUpstreamBroke = End{
-	Cause: CauseUpstreamBroke, Code: CloseBadGateway, Reason: "bad frame from the application",
+	Cause: CauseUpstreamBroke, Code: CloseTryAgainLater, Reason: "bad frame from the application",
 	UpstreamCode: CloseProtocolError,
 }
 

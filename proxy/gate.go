@@ -57,13 +57,14 @@ type Gate struct {
 	// ending is set once, under mu, after end and deadline are.
 	ending atomic.Bool
 
-	mu       sync.Mutex // guards the following, and the deadlines of conn
-	end      End
-	deadline time.Time   // when the closing must be over
-	cutter   *time.Timer // ends what has not ended by then
-	grace    *time.Timer // ends what one side has left standing
-	stall    *time.Timer // sees whether the client is read
-	finished bool        // no timer is to be set any more
+	mu         sync.Mutex  // guards the following, and the deadlines of conn
+	attendance *attendance // nil unless the client is read for nobody
+	end        End
+	deadline   time.Time   // when the closing must be over
+	cutter     *time.Timer // ends what has not ended by then
+	grace      *time.Timer // ends what one side has left standing
+	stall      *time.Timer // sees whether the client is read
+	finished   bool        // no timer is to be set any more
 	// handlerReadDeadline: the handler behind has set a read deadline.
 	handlerReadDeadline bool
 	readDeadline        time.Time // which one is set
@@ -122,6 +123,10 @@ func (g *Gate) begin(e End) bool {
 		g.watchStallLocked(-1)
 	}
 	g.ending.Store(true)
+	if g.attendance != nil { // the application is still being asked
+		close(g.attendance.over)
+		g.cancel()
+	}
 	_ = g.conn.SetWriteDeadline(g.deadline)
 	_ = g.conn.SetReadDeadline(past) // wakes the reader
 	return true

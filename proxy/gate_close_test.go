@@ -139,7 +139,7 @@ func TestApplicationBreaksTheProtocol(t *testing.T) {
 				r, _ := newRig(t, o)
 				go r.app.Write(join(tt.frames, fromApp(finText, "more")))
 				r.clientGets(tt.frames[:tt.pass])
-				r.clientGetsClose(CloseBadGateway, "bad frame from the application")
+				r.clientGetsClose(CloseTryAgainLater, "bad frame from the application")
 				r.appGetsClose(CloseProtocolError)
 				r.sends(r.client, answerClose)
 				r.clientGone()

@@ -192,9 +192,9 @@ func (o offer) check(h http.Header) (answer, error) {
 	var a answer
 	switch protocols := tokenList(h, "Sec-WebSocket-Protocol"); {
 	case len(protocols) > 1:
-		return answer{}, errors.New("the application answered more than one subprotocol")
+		return answer{}, protocolError("the application answered more than one subprotocol")
 	case len(protocols) == 1 && !slices.Contains(o.protocols, protocols[0]):
-		return answer{}, errors.New("the application answered a subprotocol that was not offered to it")
+		return answer{}, protocolError("the application answered a subprotocol that was not offered to it")
 	case len(protocols) == 1:
 		a.protocol = protocols[0]
 	}
@@ -289,7 +289,26 @@ func canonicalHeaders(h http.Header) {
 }
 
 // UpstreamError says that the application's side of the handshake is wrong.
-type UpstreamError struct{ Err error }
+type UpstreamError struct {
+	Err error
+	// Final: a second try would not mend it.
+	Final bool
+}
+
+// protocolError says that the application has chosen a wrong subprotocol, which
+// it would choose again.
+type protocolError string
+
+func (e protocolError) Error() string { return string(e) }
+
+// upstreamError returns err as the application's.
+func upstreamError(err error) *UpstreamError {
+	if known, ok := errors.AsType[*UpstreamError](err); ok {
+		return known
+	}
+	_, final := errors.AsType[protocolError](err)
+	return &UpstreamError{Err: err, Final: final}
+}
 
 // Error returns the detail, which holds nothing that the application has sent.
 func (e *UpstreamError) Error() string { return fmt.Sprintf("bad handshake: %v", e.Err) }

@@ -349,7 +349,7 @@ func TestFirstProtocol(t *testing.T) {
 func TestUpstreamError(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("the cause")
-	err := &UpstreamError{cause}
+	err := &UpstreamError{Err: cause}
 	if !errors.Is(err, cause) || err.Error() != "bad handshake: the cause" {
 		t.Errorf("%v", err)
 	}

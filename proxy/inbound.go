@@ -219,6 +219,9 @@ func (g *Gate) clientEOF() {
 func (g *Gate) nextEnding() ([]byte, error) {
 	in := &g.in
 	if in.read.on {
+		if p := g.popLast(); p != nil {
+			return p, nil
+		}
 		if p := in.leaveReading(); p != nil {
 			return p, nil
 		}

@@ -52,8 +52,10 @@ type outbound struct {
 
 // ReadFrom relays from r, the application's connection, until it ends.
 func (g *Gate) ReadFrom(r io.Reader) (total int64, err error) {
+	g.out.mu.Lock() // a Write that has begun ends before
 	g.out.relaying.Store(true)
 	g.out.relayed.Store(true)
+	g.out.mu.Unlock() // from here on what is left to judge is ours alone
 	defer g.out.relaying.Store(false)
 	defer g.noteUpstreamDone()
 	chunks := chunkReader{r: r}
@@ -79,10 +81,14 @@ func (g *Gate) ReadFrom(r io.Reader) (total int64, err error) {
 // Write is for handlers that do not copy with ReadFrom. While one does, what
 // is written is a frame that the proxy itself puts in: its close frame.
 func (g *Gate) Write(p []byte) (int, error) {
-	if g.out.relaying.Load() || g.out.relayed.Load() && isCloseFrame(p) {
+	if g.isOfProxy(p) {
 		return g.writeOfProxy(p)
 	}
 	g.out.mu.Lock()
+	if g.isOfProxy(p) { // ReadFrom has begun meanwhile
+		g.out.mu.Unlock()
+		return g.writeOfProxy(p)
+	}
 	whole := p
 	if len(g.out.rest) > 0 {
 		whole = append(slices.Clip(g.out.rest), p...)
@@ -97,6 +103,11 @@ func (g *Gate) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// isOfProxy tells whether p, which is to be written, is the proxy's own.
+func (g *Gate) isOfProxy(p []byte) bool {
+	return g.out.relaying.Load() || g.out.relayed.Load() && isCloseFrame(p)
 }
 
 // writeOfProxy takes the close frame that reverse_proxy writes at a reload for
@@ -192,7 +203,9 @@ func (g *Gate) relayEnding(p []byte) error {
 		}
 		p = p[k:]
 	}
-	o.dropping = o.dropping || o.scan.atBorder()
+	if !o.dropping && o.scan.atBorder() {
+		o.dropping, o.read.cut = true, o.scan.fragmented
+	}
 	g.sendCloseLocked()
 	if o.lost {
 		return nil

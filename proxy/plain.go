@@ -69,7 +69,7 @@ func (p *Plain) WriteHeader(status int) {
 
 // fail forgets what has been answered, and what will be.
 func (p *Plain) fail(detail string) {
-	p.failed = &UpstreamError{errors.New(detail)}
+	p.failed = &UpstreamError{Err: errors.New(detail)}
 	h := p.w.Header()
 	p.header = maps.Clone(h)
 	clear(h)
@@ -152,7 +152,7 @@ func (p *Plain) Answered() bool { return p.answered }
 // the request. Unless the client has been answered, it is to be told.
 func (p *Plain) Err() error {
 	if p.failed == nil && p.tried {
-		return &UpstreamError{errors.New("a handler asked for the connection of an ordinary request")}
+		return &UpstreamError{Err: errors.New("a handler asked for the connection of an ordinary request")}
 	}
 	return p.failed
 }

@@ -17,7 +17,7 @@ func (s *clientSink) stopped() bool {
 			asm.peek = peekSize
 		}
 	}
-	return g.ending.Load() || g.mayStop()
+	return g.ending.Load() || !g.in.read.attended && g.mayStop()
 }
 
 func (s *clientSink) control(h Header, payload, raw []byte) error {
@@ -26,11 +26,12 @@ func (s *clientSink) control(h Header, payload, raw []byte) error {
 	switch {
 	case h.Op == OpClose && g.State() == StateOpen:
 		r.queue = append(r.queue, outgoing{data: raw, now: true, closes: true})
+		r.closeCode = closeCodeOf(payload)
 		g.sawClose(CauseClientClosed)
 	case h.Op == OpClose: // its reason is not for the application
 		code := closeCodeOf(payload)
 		g.End(End{Cause: CauseClientClosed, Code: code, UpstreamCode: code})
-	case g.State() == StateOpen:
+	case g.State() == StateOpen && !r.attended:
 		r.enqueue(outgoing{data: raw})
 	case h.Op == OpPing:
 		g.pong(payload)

@@ -101,7 +101,7 @@ func TestProtocolErrorsWhileHeld(t *testing.T) {
 	})
 	notOpen(t, func(t *testing.T, r *readingRig) {
 		r.appSends(join(appMsg("held"), msg("masked"), appMsg("late")))
-		r.atClientIs("close 1014 " + endUpstreamBroke.Reason)
+		r.atClientIs("close 1013 " + endUpstreamBroke.Reason)
 		r.atAppIs("close 1002")
 		r.endsNow(CauseUpstreamBroke)
 	})

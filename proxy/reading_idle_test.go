@@ -18,12 +18,12 @@ func kept(g *Gate) []string {
 	for name, is := range map[string]bool{
 		"large buffer":            in.chunks.large != nil,
 		"client's queue":          len(in.read.queue) > 0 || in.read.few[0].data != nil || in.read.few[1].data != nil,
-		"client's message":        in.read.asm.raw != nil || in.read.asm.payload != nil,
+		"client's message":        in.read.asm.raw != nil || in.read.asm.payload != 0,
 		"client's header":         in.read.asm.head != nil || in.read.asm.ctl != nil,
 		"what was held inwards":   in.read.held.frames != nil || in.read.held.bytes != 0,
 		"what was read too early": len(in.early) > 0,
 		"words for the app":       in.injected != nil,
-		"app's message":           out.read.asm.raw != nil || out.read.asm.payload != nil,
+		"app's message":           out.read.asm.raw != nil || out.read.asm.payload != 0,
 		"what was held outwards":  out.read.held.frames != nil || out.read.held.bytes != 0,
 		"words for the client":    out.says != nil || out.pong != nil,
 	} {

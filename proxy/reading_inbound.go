@@ -21,6 +21,12 @@ type readInbound struct {
 	held  hold        // may not yet
 	count int         // of messages before the login
 	went  payloads    // what the application has got
+	kept  int         // of the queue, what lies in no buffer of a reader
+	// attended: nobody takes what is queued yet.
+	attended  bool
+	closeCode CloseCode // of the client's close frame that is queued
+	// last: the client has ended the socket itself, behind what is queued.
+	last bool
 	// all: the handler takes all there is. join: so pieces may be made one.
 	all, join bool
 }
@@ -61,8 +67,17 @@ func (g *Gate) read(talk *Reading) {
 
 // AwaitLogin reads the client's messages until the gate is open, and reports
 // whether it is: otherwise the socket has ended. It is for a gate that has
-// nobody behind it yet.
+// nobody behind it yet. The client goes on being read until a handler takes it
+// over.
 func (g *Gate) AwaitLogin() bool {
+	if !g.awaitLogin() {
+		return false
+	}
+	g.attend()
+	return true
+}
+
+func (g *Gate) awaitLogin() bool {
 	in := &g.in
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -82,7 +97,7 @@ func (g *Gate) keepOutgoing() {
 	r := &g.in.read
 	if g.State() == StatePending {
 		queue := r.queue
-		r.queue = nil
+		r.queue, r.kept = nil, 0
 		for _, o := range queue {
 			if err := r.hold(o); err != nil {
 				g.End(g.endFor(err, CauseClientBroke))
@@ -91,9 +106,10 @@ func (g *Gate) keepOutgoing() {
 		}
 		return
 	}
-	for i := range r.queue {
+	for i := r.kept; i < len(r.queue); i++ {
 		r.queue[i].data, r.queue[i].own = bytes.Clone(r.queue[i].data), false
 	}
+	r.kept = len(r.queue)
 }
 
 // nextRead is next for a gate that reads messages. It returns nothing when
@@ -152,7 +168,8 @@ func (g *Gate) readSome() error {
 		case bad != nil:
 			in.lost = losesFrames(bad)
 			in.putBack(p[n:])
-			g.End(g.endFor(bad, CauseClientBroke))
+			in.keepWhole(bad)
+			in.read.last = g.End(g.endFor(bad, CauseClientBroke))
 		case n < len(p) && !in.scan.closed:
 			in.putBack(p[n:])
 		}
@@ -175,6 +192,34 @@ func (g *Gate) readSome() error {
 		g.clientGone.Store(true)
 		return err
 	}
+}
+
+// keepWhole leaves in the queue what is whole frames, when behind them comes
+// something that is not taken.
+func (in *inbound) keepWhole(bad error) {
+	r := &in.read
+	walk, whole := r.went, 0
+	for i, o := range r.queue {
+		walk.each(o.data, func([]byte) {})
+		if walk.left == 0 {
+			whole = i + 1
+		}
+	}
+	if _, skipped := errors.AsType[*skipError](bad); skipped && whole == 0 && r.went.left > 0 {
+		in.torn = true // what is left of the frame is what is not taken
+	}
+	if whole > 0 || r.went.left == 0 {
+		r.queue = r.queue[:whole]
+	}
+}
+
+// popLast returns what goes to the application although the socket is being
+// ended: what the client had sent before it ended the socket itself.
+func (g *Gate) popLast() []byte {
+	if r := &g.in.read; !r.last || len(r.queue) == 0 || g.State() != StateOpen {
+		return nil
+	}
+	return g.popOutgoing()
 }
 
 // losesFrames tells whether, after err, nobody knows where a frame begins: it
@@ -271,6 +316,10 @@ func (in *inbound) takeInjected() {
 	}
 	in.injectMu.Lock()
 	defer in.injectMu.Unlock()
+	if in.closeRelayed { // nothing follows a close frame
+		in.injected = nil
+		return
+	}
 	i := slices.IndexFunc(in.injected, r.mayStand)
 	if i < 0 {
 		return

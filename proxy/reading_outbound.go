@@ -8,7 +8,8 @@ type readOutbound struct {
 	held hold
 	head []byte // is judged again, before what comes next
 	// cut: the client has got a part of a message in whole frames, so that no
-	// other message may stand there.
+	// other message may stand there. It is kept when the socket is being ended,
+	// because the scanner goes on with what the client does not get.
 	cut bool
 }
 
@@ -87,7 +88,7 @@ func endsInMessage(p []byte) bool {
 func (o *outbound) leaveReading(p []byte) []byte {
 	_, left, head := o.read.asm.dissolve()
 	o.read.held.take()
-	o.read.on = false
+	o.read.on, o.dropping = false, true
 	// The client has whole frames only: what is to come of one is nobody's.
 	o.skip = left + o.scan.remaining
 	o.scan.remaining = 0
@@ -106,7 +107,7 @@ func (o *outbound) messageBorder() bool {
 	switch {
 	case o.follower != nil && !o.follower.AtBorder():
 		return false
-	case o.read.on:
+	case o.read.on || o.dropping:
 		return !o.read.cut
 	}
 	return o.scan.atBorder() && !o.scan.fragmented

@@ -260,7 +260,7 @@ func TestAnswerOfTheApplicationThatSaidTooMuch(t *testing.T) {
 		},
 		{
 			"no UTF-8", appMsg("\xFF"),
-			"close 1014 bad frame from the application", "close 1002", CauseUpstreamBroke,
+			"close 1013 bad frame from the application", "close 1002", CauseUpstreamBroke,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -55,7 +57,8 @@ type rig struct {
 	client net.Conn // the client's end
 	app    net.Conn // the application's end
 	gate   *Gate
-	ended  chan End // what finish says, once
+	ended  chan End    // what finish says, once
+	served atomic.Bool // the application was there before the end
 	ctx    context.Context
 
 	clientFrames, appFrames *bufio.Reader
@@ -70,6 +73,7 @@ type rigOptions struct {
 	wrap   func(front net.Conn) net.Conn
 	idle   bool // nothing is copied until relay is called
 	stream bool // the client comes over HTTP/2 or HTTP/3
+	login  bool // nothing is copied until somebody has logged in
 }
 
 func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
@@ -103,8 +107,15 @@ func newRig(t *testing.T, o rigOptions) (r *rig, relay func()) {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		<-started
-		proxyTunnel(ctx, front2, back, o.buffer)
+		if !o.login || r.gate.AwaitLogin() {
+			<-started
+			r.gate.takeOver()
+			r.served.Store(!r.gate.Ending())
+			proxyTunnel(ctx, front2, back, o.buffer)
+		} else {
+			r.gate.Close()
+			back.Close()
+		}
 		end := r.gate.finish()
 		if stream, ok := front.(*streamConn); ok {
 			stream.w.(*fakeWriter).handlerReturns()
@@ -305,4 +316,10 @@ func elapsed(f func()) time.Duration {
 	start := time.Now()
 	f()
 	return time.Since(start)
+}
+
+// inOneBubble runs f on a clock of its own.
+func inOneBubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
 }

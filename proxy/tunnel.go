@@ -25,6 +25,9 @@ type Options struct {
 	// OnTaken is called when a handler takes over a client that was accepted
 	// before. It may be nil.
 	OnTaken func()
+	// Translate has an end that the tunnel finds out by itself said in the
+	// words of the client's protocol. It may be nil.
+	Translate func(End) End
 	// Reading makes the gate look into the messages. It is nil if no message
 	// has to be read. No extension is offered to the application then.
 	Reading *Reading
@@ -172,7 +175,7 @@ func (t *Tunnel) switchProtocols() {
 // fail forgets what the application has answered.
 func (t *Tunnel) fail(err error) {
 	t.state = tunnelFailed
-	t.failed = &UpstreamError{err}
+	t.failed = upstreamError(err)
 	if t.accepted {
 		clear(t.header)
 		return
@@ -252,6 +255,7 @@ func emptyReadWriter(conn net.Conn) *bufio.ReadWriter {
 func (t *Tunnel) open() error {
 	t.before, t.header = nil, nil // not kept for the socket's life
 	if t.accepted {
+		t.gate.takeOver()
 		t.state, t.offer = tunnelOpen, offer{}
 		if t.options.OnTaken != nil {
 			t.options.OnTaken()
@@ -305,7 +309,7 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 	switch {
 	case t.accepted && t.state != tunnelOpen:
 		why := t.unopenedError(err)
-		return t.finishUnopened(), true, why
+		return t.finishUnopened(why), true, why
 	case t.gate != nil:
 		return t.gate.finish(), true, nil
 	case t.failed != nil:
@@ -315,7 +319,7 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 	case err != nil:
 		return End{}, false, err
 	case t.state == tunnelWaiting:
-		return End{}, false, &UpstreamError{errors.New("the application did not answer the upgrade")}
+		return End{}, false, upstreamError(errors.New("the application did not answer the upgrade"))
 	}
 	return End{}, false, nil
 }
@@ -323,14 +327,14 @@ func (t *Tunnel) Finish(err error) (end End, opened bool, _ error) {
 // unopenedError tells why no handler has taken over a client that was accepted.
 func (t *Tunnel) unopenedError(err error) error {
 	switch {
+	case t.gate.ending.Load(): // what the handler says follows from that
+		return nil
 	case t.failed != nil:
 		return t.failed
 	case err != nil:
 		return err
-	case t.gate.ending.Load():
-		return nil
 	}
-	return &UpstreamError{errors.New("the application did not answer the upgrade")}
+	return upstreamError(errors.New("the application did not answer the upgrade"))
 }
 
 // abandon ends the connection of a client that was answered 101 and got no
@@ -357,7 +361,8 @@ func (t *Tunnel) Abort() {
 	if t.gate == nil {
 		return
 	}
-	t.gate.End(End{Cause: CauseProxyClosed, Code: CloseInternalError, Reason: "internal error"})
+	t.gate.End(t.translate(End{Cause: CauseProxyClosed, Code: CloseInternalError, Reason: "internal error"}))
+	t.gate.takeOver()
 	_ = t.gate.Close()
 	t.gate.finish()
 }
