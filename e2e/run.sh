@@ -61,7 +61,4 @@ if [ "$#" -eq 0 ]; then
 	set -- test/*.test.js
 fi
 echo "e2e: running $# files of tests in $CHROMIUM"
-node --test --test-concurrency=2 --test-timeout=90000 \
-	--test-reporter=spec --test-reporter-destination=stdout \
-	--test-reporter=./lib/noskip.js --test-reporter-destination=stderr \
-	"$@"
+node lib/tries.js "$@"

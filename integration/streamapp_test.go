@@ -186,7 +186,7 @@ func eventually(t testing.TB, within time.Duration, problem func() string) {
 }
 
 // lag is how late this machine is.
-type lag struct{ *pace.Watch }
+type lag struct{ watch *pace.Watch }
 
 // measureLag measures until the test ends.
 func measureLag(t testing.TB) *lag {
@@ -198,5 +198,5 @@ func measureLag(t testing.TB) *lag {
 // within after it, give or take what the machine is late.
 func (l *lag) inTime(t testing.TB, what string, due, at time.Time, within time.Duration) {
 	t.Helper()
-	l.InTime(t, what, due, at, within)
+	l.watch.InTime(t, what, due, at, within)
 }

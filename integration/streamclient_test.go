@@ -190,6 +190,7 @@ type h3Conn struct {
 func connectH3(ctx context.Context, addr string) (clientConn, error) {
 	conn, err := quic.DialAddr(ctx, addr, clientTLS(http3.NextProtoH3), &quic.Config{
 		KeepAlivePeriod:            10 * time.Second,
+		HandshakeIdleTimeout:       patience,
 		InitialStreamReceiveWindow: window, MaxStreamReceiveWindow: window,
 		// Streams that are not read must not hold up the others.
 		InitialConnectionReceiveWindow: 100 * window, MaxConnectionReceiveWindow: 100 * window,

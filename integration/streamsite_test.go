@@ -210,15 +210,16 @@ var adminClient = &http.Client{
 }
 
 // adminTransport tries again where nobody took the request: after a reload the
-// admin server of the configuration before may still be closing its socket,
-// with a new connection in the queue.
+// admin server of the configuration before may still be closing its socket, with
+// a new connection in the queue, and no admin server waits long for a request.
 type adminTransport struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (a adminTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	for tries := 1; ; tries++ {
 		answer, err := a.RoundTripper.RoundTrip(r)
-		untaken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+		untaken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) ||
+			err != nil && strings.Contains(err.Error(), "server closed idle connection")
 		if !untaken || tries == 5 || r.Body != nil && r.GetBody == nil {
 			return answer, err
 		}

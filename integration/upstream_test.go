@@ -27,13 +27,14 @@ func switching(r *http.Request, lines ...string) string {
 		}
 		more.WriteString(line + "\r\n")
 	}
-	text := "HTTP/1.1 101 Switching Protocols\r\n" + more.String()
+	var text strings.Builder
+	text.WriteString("HTTP/1.1 101 Switching Protocols\r\n" + more.String())
 	for name, value := range header {
 		if value != "" {
-			text += name + ": " + value + "\r\n"
+			text.WriteString(name + ": " + value + "\r\n")
 		}
 	}
-	return text + "\r\n"
+	return text.String() + "\r\n"
 }
 
 const upstreamConfig = `

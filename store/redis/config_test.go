@@ -157,7 +157,7 @@ func TestTLS(t *testing.T) {
 
 // makeCertificate returns the files of a certificate for 127.0.0.1 and its key,
 // and what trusts it.
-func makeCertificate(t *testing.T) (certificate, key string, authority *x509.CertPool) {
+func makeCertificate(t testing.TB) (certificate, key string, authority *x509.CertPool) {
 	t.Helper()
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{

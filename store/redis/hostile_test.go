@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/session"
 )
 
@@ -17,6 +18,10 @@ import (
 // but count as odd; what is good among them has effect.
 func TestHostileData(t *testing.T) {
 	t.Parallel()
+	pace.Try(t, hostileData)
+}
+
+func hostileData(t testing.TB) {
 	redis := startServer(t)
 	n := startNode(t, redis.address())
 	n.awaitComplete()
@@ -99,7 +104,9 @@ func (q *queue) latestIs(n int) bool {
 }
 
 // Values and messages of 10 MiB are not brought here to be looked at.
-func TestHugeDataIsNotFetched(t *testing.T) {
+func TestHugeDataIsNotFetched(t *testing.T) { pace.Try(t, hugeDataIsNotFetched) }
+
+func hugeDataIsNotFetched(t testing.TB) {
 	redis := startServer(t)
 	nodes, relays := cluster(t, redis, 1)
 	n := nodes[0]

@@ -23,7 +23,7 @@ const patience = time.Minute
 
 // node is what a process knows, as the host would keep it.
 type node struct {
-	t         *testing.T
+	t         testing.TB
 	watch     *pace.Watch
 	store     *Store
 	cancel    context.CancelFunc
@@ -40,12 +40,12 @@ type node struct {
 }
 
 // startNode starts a node that follows Redis at an address.
-func startNode(t *testing.T, address string, known ...session.Revocation) *node {
+func startNode(t testing.TB, address string, known ...session.Revocation) *node {
 	t.Helper()
 	return startNodeWith(t, Config{URL: "redis://" + address}, known...)
 }
 
-func startNodeWith(t *testing.T, config Config, known ...session.Revocation) *node {
+func startNodeWith(t testing.TB, config Config, known ...session.Revocation) *node {
 	t.Helper()
 	s, err := New(config)
 	if err != nil {
@@ -55,11 +55,11 @@ func startNodeWith(t *testing.T, config Config, known ...session.Revocation) *no
 	return follow(t, s, known...)
 }
 
-func newNode(t *testing.T, s *Store) *node {
+func newNode(t testing.TB, s *Store) *node {
 	return &node{t: t, watch: pace.Start(t), store: s, changed: make(chan struct{}, 1), calls: make(map[string]int), returned: make(chan struct{})}
 }
 
-func follow(t *testing.T, s *Store, known ...session.Revocation) *node {
+func follow(t testing.TB, s *Store, known ...session.Revocation) *node {
 	t.Helper()
 	n := newNode(t, s)
 	for _, r := range known {
@@ -257,7 +257,7 @@ func subject(name string, issuedBefore, until time.Time) session.Revocation {
 }
 
 // clientOf returns a client of its own for the Redis of a store.
-func clientOf(t *testing.T, s *Store) *redis.Client {
+func clientOf(t testing.TB, s *Store) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(s.options)
 	t.Cleanup(func() { client.Close() })

@@ -19,7 +19,7 @@ import (
 const catchUp = 5 * time.Second
 
 // cluster starts nodes that each reach Redis through a relay of their own.
-func cluster(t *testing.T, redis *server, count int) (nodes []*node, relays []*relay) {
+func cluster(t testing.TB, redis *server, count int) (nodes []*node, relays []*relay) {
 	t.Helper()
 	for range count {
 		r := startRelay(t, redis.address())

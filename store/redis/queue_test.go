@@ -12,7 +12,7 @@ import (
 )
 
 // put queues an operation on one field.
-func put(t *testing.T, q *queue, kind string) *operation {
+func put(t testing.TB, q *queue, kind string) *operation {
 	t.Helper()
 	o, err := q.put(&operation{kind: kind, field: "jti:i:a", done: make(chan struct{})})
 	if err != nil {
@@ -126,7 +126,7 @@ func TestAcknowledge(t *testing.T) {
 }
 
 // send applies operations as they come, past the queue.
-func send(t *testing.T, n *node, operations ...*operation) []string {
+func send(t testing.TB, n *node, operations ...*operation) []string {
 	t.Helper()
 	answers, err := n.store.apply(t.Context(), clientOf(t, n.store), operations)
 	if err != nil {

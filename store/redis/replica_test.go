@@ -13,7 +13,7 @@ import (
 )
 
 // startReplica starts a Redis that follows another, and has caught up.
-func startReplica(t *testing.T, of *server) *server {
+func startReplica(t testing.TB, of *server) *server {
 	t.Helper()
 	replica := startServer(t, "--repl-diskless-load", "swapdb")
 	replica.do("REPLICAOF", "127.0.0.1", of.port)

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -88,7 +90,7 @@ func otherGoroutines() (others []string) {
 
 // server is a Redis of a test's own.
 type server struct {
-	t       *testing.T
+	t       testing.TB
 	port    string
 	options []string
 	process *exec.Cmd
@@ -97,14 +99,9 @@ type server struct {
 
 // startServer starts a Redis on a free port, with further options. It forgets
 // everything when it is killed.
-func startServer(t *testing.T, options ...string) *server {
+func startServer(t testing.TB, options ...string) *server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
+	port := freePort(t)
 	s := &server{t: t, port: port}
 	s.options = append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(),
@@ -118,6 +115,22 @@ func startServer(t *testing.T, options ...string) *server {
 	})
 	t.Cleanup(func() { s.raw.Close() })
 	return s
+}
+
+// freePort returns a port that nobody listens on. It lies below those that the
+// system gives to outgoing connections, so that none of these takes it while the
+// server is away.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		port := strconv.Itoa(20_000 + rand.IntN(12_000))
+		if listener, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			listener.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 func (s *server) address() string { return "127.0.0.1:" + s.port }
@@ -192,7 +205,7 @@ type relay struct {
 	all      sync.WaitGroup
 }
 
-func startRelay(t *testing.T, target string) *relay {
+func startRelay(t testing.TB, target string) *relay {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
