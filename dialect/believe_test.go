@@ -168,6 +168,12 @@ var disguises = []disguise{
 		}
 		return out
 	}},
+	{"a type that goes on behind a NUL", func(_ believed, m string) (out []string) {
+		for _, kind := range []string{"auth", "reauth", "login", "connection_init", "phx_join", "access_token", "subscribe", "message"} {
+			out = append(out, strings.Replace(m, `"`+kind+`",`, `"`+kind+`\u0000x",`, 1))
+		}
+		return out
+	}},
 	{"a member twice", func(b believed, m string) (out []string) {
 		last := b.names[len(b.names)-1]
 		for _, other := range append(otherCases(last), last) {
