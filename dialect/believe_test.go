@@ -70,6 +70,10 @@ type disguise struct {
 	as   func(b believed, message string) []string
 }
 
+// inText begins the names of disguises that no application reads in a binary
+// message.
+const inText = "as text, "
+
 // one is a disguise of one text.
 func one(as func(message string) string) func(believed, string) []string {
 	return func(_ believed, message string) []string { return []string{as(message)} }
@@ -168,6 +172,13 @@ var disguises = []disguise{
 		}
 		return out
 	}},
+	{inText + "digits of another script", func(_ believed, m string) []string {
+		rest, is := strings.CutPrefix(m, "40")
+		if !is {
+			return []string{m}
+		}
+		return []string{"\u06640" + rest, "4\u0660" + rest, "\uff14\uff10" + rest, "4" + rest, "4 " + rest, "47" + rest}
+	}},
 	{"a type that goes on behind a NUL", func(_ believed, m string) (out []string) {
 		for _, kind := range []string{"auth", "reauth", "login", "connection_init", "phx_join", "access_token", "subscribe", "message"} {
 			out = append(out, strings.Replace(m, `"`+kind+`",`, `"`+kind+`\u0000x",`, 1))
@@ -215,6 +226,9 @@ func TestNothingIsBelievedUnverified(t *testing.T) {
 func checkBelieved(t *testing.T, d Dialect, o Opening, name string, text []byte) {
 	t.Helper()
 	for _, binary := range []bool{false, true} {
+		if binary && strings.HasPrefix(name, inText) {
+			continue
+		}
 		for st := Pending; st <= Suspended; st++ {
 			s := d.Start(o)
 			if s.Idle() {
@@ -295,6 +309,9 @@ func TestNothingTooLongIsBelieved(t *testing.T) {
 		for _, as := range disguises {
 			for _, text := range as.as(b, message) {
 				for _, binary := range []bool{false, true} {
+					if binary && strings.HasPrefix(as.name, inText) {
+						continue
+					}
 					begin := proxy.Message{Binary: binary, Data: append([]byte(text), strings.Repeat(" ", 1000)...)[:512]}
 					if (!binary || b.opening.Query != "EIO=3") && d.Start(b.opening).Foreign(begin) && !strings.HasPrefix(text, "401") {
 						t.Errorf("%s, %s, binary %v: %.100q passes unread", b.name, as.name, binary, text)

@@ -188,7 +188,7 @@ func (c *believeCase) tries() (tries []believeTry) {
 		add := func(who, token string, forms []believeForm, want func(believeForm) believeCell) {
 			for _, f := range forms {
 				cell := want(f)
-				if c.speech.once && c.source == "none" {
+				if c.speech.once && c.source == "none" && cell.code != closeNotUTF8 {
 					cell = believeCell{code: closePolicy, empty: cell.empty}
 				}
 				if !cell.empty {
