@@ -71,8 +71,29 @@ type disguise struct {
 }
 
 // inText begins the names of disguises that no application reads in a binary
-// message.
-const inText = "as text, "
+// message, and inBinaryOnly those that none reads in a text.
+const inText, inBinaryOnly = "as text, ", "as binary, "
+
+// hides tells whether no application reads a disguise in a message of the kind.
+func hides(name string, binary bool) bool {
+	return binary && strings.HasPrefix(name, inText) || !binary && strings.HasPrefix(name, inBinaryOnly)
+}
+
+// wide writes a text of ASCII with so many NULs in front of, or behind, each
+// letter.
+func wide(begin, text string, before, behind int) string {
+	var b strings.Builder
+	b.WriteString(begin)
+	for i := range len(text) {
+		b.WriteString(strings.Repeat("\x00", before) + text[i:i+1] + strings.Repeat("\x00", behind))
+	}
+	return b.String()
+}
+
+// phoenixPushOf returns a binary push, Phoenix.Socket.V2.
+func phoenixPushOf(event, payload string) string {
+	return string([]byte{0, 1, 1, 6, byte(len(event))}) + "12room:1" + event + payload
+}
 
 // one is a disguise of one text.
 func one(as func(message string) string) func(believed, string) []string {
@@ -109,6 +130,9 @@ func otherCases(name string) []string {
 	}
 	return cases
 }
+
+// believedTypes are those of the messages.
+var believedTypes = []string{"auth", "reauth", "login", "connection_init", "phx_join", "access_token", "subscribe", "message"}
 
 // disguises are what was seen to be read in practice.
 var disguises = []disguise{
@@ -172,6 +196,43 @@ var disguises = []disguise{
 		}
 		return out
 	}},
+	{"an object in place of a text", func(_ believed, m string) []string {
+		return []string{strings.NewReplacer(`"{\"`, `{"`, `\"}"`, `"}`, `\"`, `"`).Replace(m)}
+	}},
+	{inBinaryOnly + "UTF-16 and UTF-32", func(b believed, m string) []string {
+		if head, text := body(m); head != "" || text == "" {
+			return []string{m}
+		}
+		return []string{
+			wide("\xff\xfe", m, 0, 1), wide("\xfe\xff", m, 1, 0), wide("", m, 0, 1), wide("", m, 1, 0),
+			wide("\xff\xfe\x00\x00", m, 0, 3), wide("\x00\x00\xfe\xff", m, 3, 0), wide("", m, 0, 3), wide("", m, 3, 0),
+		}
+	}},
+	{inBinaryOnly + "push", func(b believed, m string) []string {
+		if !strings.HasPrefix(b.name, "phoenix") {
+			return []string{m}
+		}
+		payload := m[strings.LastIndexByte(m, '{') : strings.IndexByte(m, '}')+1]
+		return []string{phoenixPushOf("phx_join", payload), phoenixPushOf("access_token", payload)}
+	}},
+	{"escaped types", func(_ believed, m string) (out []string) {
+		for _, kind := range believedTypes {
+			if strings.Contains(m, "{") {
+				out = append(out, strings.Replace(m, `"`+kind+`",`, fmt.Sprintf(`"\u%04x%s",`, kind[0], kind[1:]), 1))
+			}
+		}
+		return out
+	}},
+	{"beside another credential", func(b believed, m string) (out []string) {
+		last := b.names[len(b.names)-1]
+		for _, other := range []string{"Authorization", "authorization", "token", "access_token", "authToken", "user_token"} {
+			if other != last {
+				own := `"` + last + `":"` + forged + `"`
+				out = append(out, strings.Replace(m, own, `"`+other+`":"x",`+own, 1))
+			}
+		}
+		return out
+	}},
 	{inText + "digits of another script", func(_ believed, m string) []string {
 		rest, is := strings.CutPrefix(m, "40")
 		if !is {
@@ -180,7 +241,7 @@ var disguises = []disguise{
 		return []string{"\u06640" + rest, "4\u0660" + rest, "\uff14\uff10" + rest, "4" + rest, "4 " + rest, "47" + rest}
 	}},
 	{"a type that goes on behind a NUL", func(_ believed, m string) (out []string) {
-		for _, kind := range []string{"auth", "reauth", "login", "connection_init", "phx_join", "access_token", "subscribe", "message"} {
+		for _, kind := range believedTypes {
 			out = append(out, strings.Replace(m, `"`+kind+`",`, `"`+kind+`\u0000x",`, 1))
 		}
 		return out
@@ -226,7 +287,7 @@ func TestNothingIsBelievedUnverified(t *testing.T) {
 func checkBelieved(t *testing.T, d Dialect, o Opening, name string, text []byte) {
 	t.Helper()
 	for _, binary := range []bool{false, true} {
-		if binary && strings.HasPrefix(name, inText) {
+		if hides(name, binary) {
 			continue
 		}
 		for st := Pending; st <= Suspended; st++ {
@@ -254,6 +315,7 @@ func handedOn(st State, parts []Part, m proxy.Message) string {
 		if p.Whole {
 			data = m.Data
 		}
+		data = bytes.ReplaceAll(data, []byte{0}, nil) // of UTF-16 and UTF-32
 		switch {
 		case p.Nothing || !bytes.Contains(data, []byte(forged)):
 		case st == Pending && p.Kind == Data: // it ends the socket
@@ -309,7 +371,7 @@ func TestNothingTooLongIsBelieved(t *testing.T) {
 		for _, as := range disguises {
 			for _, text := range as.as(b, message) {
 				for _, binary := range []bool{false, true} {
-					if binary && strings.HasPrefix(as.name, inText) {
+					if hides(as.name, binary) {
 						continue
 					}
 					begin := proxy.Message{Binary: binary, Data: append([]byte(text), strings.Repeat(" ", 1000)...)[:512]}
