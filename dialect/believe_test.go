@@ -139,6 +139,12 @@ var disguises = []disguise{
 	{"as it is", one(func(m string) string { return m })},
 	{"padded", inBody(func(text string) string { return text + strings.Repeat(" ", 17000) })},
 	{"behind white space", inBody(func(text string) string { return " \n\t" + text })},
+	{"behind white space, with its prefix", func(b believed, m string) []string {
+		if b.name != "json with records" { // no server of Socket.IO's takes any
+			return []string{m}
+		}
+		return []string{" " + m, "\ufeff" + m, "\n" + m}
+	}},
 	{"behind control characters", func(b believed, m string) (out []string) {
 		head, text := body(m)
 		if text == "" {
