@@ -25,8 +25,13 @@ type believed struct {
 
 // believedMessages are those of the dialects that read JSON.
 var believedMessages = []believed{
-	{"json", func(pass string) (Dialect, error) { return NewJSON(JSONConfig{Pass: pass}) },
-		[]string{"consume", "strip", "forward"}, Opening{}, `{"type":"auth","token":"%s"}`, []string{"type", "token"}},
+	{
+		"json", func(pass string) (Dialect, error) { return NewJSON(JSONConfig{Pass: pass}) },
+		[]string{"consume", "strip", "forward"},
+		Opening{},
+		`{"type":"auth","token":"%s"}`,
+		[]string{"type", "token"},
+	},
 	{"json deep", func(pass string) (Dialect, error) {
 		return NewJSON(JSONConfig{Pass: pass, Match: []Condition{{Pointer: "/method", Values: []string{"login", "renew"}}}, Credential: "/params/0/token"})
 	}, []string{"consume", "strip", "forward"}, Opening{}, `{"method":"login","params":[{"token":"%s"}]}`, []string{"method", "params", "token"}},
@@ -36,16 +41,41 @@ var believedMessages = []believed{
 	{"json with records", func(pass string) (Dialect, error) {
 		return NewJSON(JSONConfig{Pass: pass, Prefix: "m", Separator: "\x1e"})
 	}, []string{"consume", "strip", "forward"}, Opening{}, `m{"type":"auth","token":"%s"}`, []string{"type", "token"}},
-	{"graphql", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{}, `{"type":"connection_init","payload":{"headers":{"Authorization":"%s"}}}`, []string{"type", "payload", "headers", "Authorization"}},
-	{"graphql_legacy", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass, Legacy: true}) },
-		[]string{"strip", "forward"}, Opening{}, `{"type":"connection_init","payload":{"authToken":"%s"}}`, []string{"type", "payload", "authToken"}},
-	{"phoenix arrays", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{}, `["1","1","room:1","phx_join",{"token":"%s"}]`, []string{"token"}},
-	{"phoenix objects", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{}, `{"topic":"room:1","event":"phx_join","payload":{"user_token":"%s"},"ref":"1"}`, []string{"event", "payload", "user_token"}},
-	{"phoenix renewal", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{}, `{"topic":"room:1","event":"access_token","payload":{"access_token":"%s"},"ref":"1"}`, []string{"event", "payload", "access_token"}},
+	{
+		"graphql", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{},
+		`{"type":"connection_init","payload":{"headers":{"Authorization":"%s"}}}`,
+		[]string{"type", "payload", "headers", "Authorization"},
+	},
+	{
+		"graphql_legacy", func(pass string) (Dialect, error) { return NewGraphQL(GraphQLConfig{Pass: pass, Legacy: true}) },
+		[]string{"strip", "forward"},
+		Opening{},
+		`{"type":"connection_init","payload":{"authToken":"%s"}}`,
+		[]string{"type", "payload", "authToken"},
+	},
+	{
+		"phoenix arrays", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{},
+		`["1","1","room:1","phx_join",{"token":"%s"}]`,
+		[]string{"token"},
+	},
+	{
+		"phoenix objects", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{},
+		`{"topic":"room:1","event":"phx_join","payload":{"user_token":"%s"},"ref":"1"}`,
+		[]string{"event", "payload", "user_token"},
+	},
+	{
+		"phoenix renewal", func(pass string) (Dialect, error) { return NewPhoenix(PhoenixConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{},
+		`{"topic":"room:1","event":"access_token","payload":{"access_token":"%s"},"ref":"1"}`,
+		[]string{"event", "payload", "access_token"},
+	},
 	{"actioncable", func(pass string) (Dialect, error) {
 		return NewActionCable(ActionCableConfig{Pass: pass, Credential: []string{"/token"}})
 	}, []string{"strip", "forward"}, Opening{Early: true}, `{"command":"subscribe","identifier":"{\"channel\":\"C\"}","token":"%s"}`, []string{"command", "token"}},
@@ -55,12 +85,27 @@ var believedMessages = []believed{
 	{"actioncable data", func(pass string) (Dialect, error) {
 		return NewActionCable(ActionCableConfig{Pass: pass, Credential: []string{"/data/token"}})
 	}, []string{"strip", "forward"}, Opening{Early: true}, `{"command":"message","identifier":"{\"channel\":\"C\"}","data":"{\"token\":\"%s\"}"}`, []string{"command", "data", "token"}},
-	{"home_assistant", func(pass string) (Dialect, error) { return NewHomeAssistant(HomeAssistantConfig{Pass: pass}) },
-		[]string{"strip", "forward", "consume"}, Opening{Early: true}, `{"type":"auth","access_token":"%s"}`, []string{"type", "access_token"}},
-	{"socketio", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{Early: true, Query: "EIO=4"}, `40/admin,{"token":"%s"}`, []string{"token"}},
-	{"socketio 2", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
-		[]string{"strip", "forward"}, Opening{Early: true, Query: "EIO=3"}, `40/admin?token=%s`, []string{"token"}},
+	{
+		"home_assistant", func(pass string) (Dialect, error) { return NewHomeAssistant(HomeAssistantConfig{Pass: pass}) },
+		[]string{"strip", "forward", "consume"},
+		Opening{Early: true},
+		`{"type":"auth","access_token":"%s"}`,
+		[]string{"type", "access_token"},
+	},
+	{
+		"socketio", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{Early: true, Query: "EIO=4"},
+		`40/admin,{"token":"%s"}`,
+		[]string{"token"},
+	},
+	{
+		"socketio 2", func(pass string) (Dialect, error) { return NewSocketIO(SocketIOConfig{Pass: pass}) },
+		[]string{"strip", "forward"},
+		Opening{Early: true, Query: "EIO=3"},
+		`40/admin?token=%s`,
+		[]string{"token"},
+	},
 }
 
 // disguise writes a message in another way, in which some application still
@@ -340,8 +385,11 @@ func TestForeignPasses(t *testing.T) {
 	t.Parallel()
 	messages := []proxy.Message{
 		proxy.Text("PING"), proxy.Text(""), proxy.Text("ls -l\r"), proxy.Text("\x1b[A"),
-		{Binary: true}, {Binary: true, Data: []byte("OggS\x00\x02")}, {Binary: true, Data: []byte("{\x93\x17\xf0\"\x00\xff")},
-		{Binary: true, Data: []byte("[\x80\x81\x82")}, {Binary: true, Data: []byte("\xff\xfe\x01\x02\x03\x04")},
+		{Binary: true},
+		{Binary: true, Data: []byte("OggS\x00\x02")},
+		{Binary: true, Data: []byte("{\x93\x17\xf0\"\x00\xff")},
+		{Binary: true, Data: []byte("[\x80\x81\x82")},
+		{Binary: true, Data: []byte("\xff\xfe\x01\x02\x03\x04")},
 	}
 	for _, b := range believedMessages {
 		d, err := b.dialect(b.passes[0])

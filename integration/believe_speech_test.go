@@ -292,8 +292,10 @@ func (b believeSpeech) twice(body, forged, good string) (all [][2]string) {
 		}
 		bad := body[i:end]
 		fine := strings.ReplaceAll(bad, forged, good)
-		all = append(all, [2]string{"a good payload, a forged Payload",
-			body[:i] + fine + "," + strings.Replace(bad, "payload", "Payload", 1) + body[end:]})
+		all = append(all, [2]string{
+			"a good payload, a forged Payload",
+			body[:i] + fine + "," + strings.Replace(bad, "payload", "Payload", 1) + body[end:],
+		})
 	}
 	return all
 }

@@ -97,9 +97,9 @@ type believeCase struct {
 // newTokens returns tokens of a user whom only this case has.
 func (c *believeCase) newTokens(others string) believeTokens {
 	c.subject = "alice-" + c.newRow()
-	of := func(hours time.Duration) string {
+	of := func(hours int) string {
 		return sign(jwt{alg: "ES256", claims: c.issuer.claims(map[string]any{
-			"sub": c.subject, "exp": time.Now().Add(hours * time.Hour).Unix(),
+			"sub": c.subject, "exp": time.Now().Add(time.Duration(hours) * time.Hour).Unix(),
 		})})
 	}
 	return believeTokens{first: of(1), renewal: of(2), own: of(3), last: of(4), others: others, forged: believeForged()}
