@@ -179,11 +179,11 @@ func (c *believeCase) enter(t *testing.T, name string) *believer {
 	return who
 }
 
-// tries are the messages that are tried in this case. Those that log in by the
-// message or the query get all forms of them; what else logs in makes no
-// difference to how a message is read.
+// tries are the messages that are tried in this case. All forms of them come
+// where the query has logged in, in every state, and on an open socket where a
+// message has; elsewhere those in which a credential is looked at.
 func (c *believeCase) tries() (tries []believeTry) {
-	all := c.source == "none" || c.source == "query"
+	all := c.source == "query" || c.source == "none" && (c.state == believeOpen || len(c.speech.sources) == 0)
 	for n, message := range c.speech.later {
 		add := func(who, token string, forms []believeForm, want func(believeForm) believeCell) {
 			for _, f := range forms {
@@ -206,9 +206,9 @@ func (c *believeCase) tries() (tries []believeTry) {
 			return cell
 		}
 		const limit = 1 << 20
-		forms := c.speech.forms(message, c.tokens.forged, c.tokens.own, limit)
-		if !all {
-			forms = c.speech.plainForms(message, c.tokens.forged)
+		forms := c.speech.plainForms(message, c.tokens.forged)
+		if all {
+			forms = c.speech.forms(message, c.tokens.forged, c.tokens.own, limit)
 		}
 		add("forged", c.tokens.forged, forms, column)
 		add("somebody else's", c.tokens.others, c.speech.plainForms(message, c.tokens.others), column)
