@@ -113,7 +113,7 @@ func TestBelieveCorpus(t *testing.T) {
 	for _, b := range believedMessages {
 		messages := found
 		for _, text := range b.seeds() {
-			messages = append(messages[:len(messages):len(messages)], []byte(text))
+			messages = append(slices.Clip(messages), []byte(text))
 		}
 		messages = append(messages, b.edited(edits)...)
 		for _, s := range believedSpeakers(t, b.name) {

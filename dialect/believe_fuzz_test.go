@@ -22,6 +22,7 @@ func FuzzBelieveGraphQLLegacy(f *testing.F) { fuzzBelieved(f, "graphql_legacy") 
 func FuzzBelievePhoenix(f *testing.F) {
 	fuzzBelieved(f, "phoenix arrays", "phoenix objects", "phoenix renewal")
 }
+
 func FuzzBelieveActionCable(f *testing.F) {
 	fuzzBelieved(f, "actioncable", "actioncable identifier", "actioncable data")
 }

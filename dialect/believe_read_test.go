@@ -163,8 +163,7 @@ func readStruct(text []byte, path []string) (string, bool) {
 		}
 		in = in.Field(0)
 	}
-	s, is := in.Interface().(string)
-	return s, is
+	return reflect.TypeAssert[string](in)
 }
 
 // structOf returns a struct with one member.

@@ -62,8 +62,17 @@ func (d *phoenix) Start(Opening) Speaker { return d }
 // Idle is false: a client may join further topics at any time.
 func (d *phoenix) Idle() bool { return false }
 
-// Foreign implements Speaker.
-func (d *phoenix) Foreign(begin proxy.Message) bool { return foreignJSON(begin) }
+// Foreign implements Speaker. A binary push whose event is not in the beginning
+// could be any.
+func (d *phoenix) Foreign(begin proxy.Message) bool {
+	if begin.Binary && len(begin.Data) > 0 && begin.Data[0] == phoenixPush {
+		event, is := phoenixPushEvent(begin)
+		if !is || event == phoenixJoin || event == phoenixRenewal {
+			return false
+		}
+	}
+	return foreignJSON(begin)
+}
 
 // The events that carry a credential.
 const (
@@ -76,8 +85,11 @@ func (d *phoenix) Client(st State, m proxy.Message) ([]Part, error) {
 		return asWhole, nil
 	}
 	if event, is := phoenixPushEvent(m); is {
-		if event == phoenixJoin || event == phoenixRenewal {
+		switch {
+		case event == phoenixJoin, event == phoenixRenewal:
 			return inBinary(st)
+		case couldBeJSON(m.Data, true): // in UTF-16, which may begin with a NUL, too
+			return nil, ErrProtocol
 		}
 		return asWhole, nil
 	}

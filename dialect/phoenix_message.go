@@ -70,12 +70,15 @@ func (d *phoenix) read(m proxy.Message) (*phoenixMessage, error) {
 	return msg, err
 }
 
+// phoenixPush is the kind of a binary push.
+const phoenixPush = 0
+
 // phoenixPushEvent returns the event of a binary push, Phoenix.Socket.V2: a
 // kind of 0, the lengths of join_ref, ref, topic and event in a byte each, these
 // four, and the payload. is tells whether m is one.
 func phoenixPushEvent(m proxy.Message) (event string, is bool) {
 	const head = 5
-	if !m.Binary || len(m.Data) < head || m.Data[0] != 0 {
+	if !m.Binary || len(m.Data) < head || m.Data[0] != phoenixPush {
 		return "", false
 	}
 	start := head + int(m.Data[1]) + int(m.Data[2]) + int(m.Data[3])

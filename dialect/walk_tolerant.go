@@ -43,7 +43,7 @@ func foreignJSON(begin proxy.Message) bool {
 	case !beginsLikeJSON(data):
 		return true
 	default:
-		return begin.Binary && !couldBeJSON(data, false)
+		return begin.Binary && !couldBeJSON(begin.Data, false)
 	}
 }
 

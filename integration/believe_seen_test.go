@@ -179,8 +179,14 @@ func (s *believeSite) triesData(t *testing.T) {
 		text   string
 		binary bool
 	}{
-		{"PING", false}, {"", false}, {"ls -l\r", false}, {"\x1b[A", false}, {"", true},
-		{"OggS\x00\x02" + strings.Repeat("\x93x", 300), true}, {"{\x93\x17\xf0\"\x00\xff", true}, {"[\x80\x81\x82", true},
+		{"PING", false},
+		{"", false},
+		{"ls -l\r", false},
+		{"\x1b[A", false},
+		{"", true},
+		{"OggS\x00\x02" + strings.Repeat("\x93x", 300), true},
+		{"{\x93\x17\xf0\"\x00\xff", true},
+		{"[\x80\x81\x82", true},
 		{strings.Repeat("PING", 300<<10), false}, // more than is read
 	}
 	for _, b := range believeSpeeches {

@@ -23,15 +23,14 @@ type believeSpeech struct {
 	later  []string // may carry a credential in an open socket
 	marker string   // is data
 	names  []string // of the members on the way to a credential
-	head   string   // what stands in front of the JSON of all messages
 	join   string   // data that may stand in front of a login in one message
 	binary bool     // messages are binary
 	json   bool     // messages are JSON
 	once   bool     // a client logs in once: the application gets no second login
 	// pack makes a message of what stands for one above, nil if it is one.
 	pack func(text string) string
-	// padded returns the message with n bytes, for what is no JSON.
-	padded func(message string, n int) string
+	// long returns a login of about 17 KB with a token, for what is no JSON.
+	long func(token string) string
 }
 
 // allSources are the sources of the request.
@@ -52,7 +51,7 @@ var believeSpeeches = []believeSpeech{
 	},
 	{
 		dialect: "json", variant: "records", passes: []string{"consume", "strip", "forward"}, sources: allSources, json: true,
-		words: "prefix m\nseparator \\x1e", head: "m",
+		words: "prefix m\nseparator \\x1e",
 		login: "m{\"type\":\"auth\",\"token\":\"%s\"}\x1e", later: []string{"m{\"type\":\"auth\",\"token\":\"%s\"}\x1e"},
 		marker: "m{\"type\":\"marker\"}\x1e", names: []string{"type", "token"}, join: "m{\"type\":\"chat\"}\x1e",
 	},
@@ -99,7 +98,7 @@ var believeSpeeches = []believeSpeech{
 		dialect: "socketio", passes: []string{"strip", "forward"}, sources: append([]string{"polling"}, allSources...), json: true, early: true,
 		plain: "http authenticate", words: "path /{route}/socket.io/", path: "socket.io/?EIO=4&transport=websocket",
 		login: `40{"token":"%s"}`, later: []string{`40/admin,{"token":"%s"}`},
-		marker: `42["marker"]`, names: []string{"token"}, head: "40/admin,",
+		marker: `42["marker"]`, names: []string{"token"},
 	},
 	{
 		dialect: "home_assistant", passes: []string{"forward", "strip", "consume"}, sources: allSources, json: true, early: true,
@@ -111,21 +110,19 @@ var believeSpeeches = []believeSpeech{
 		login:  "CONNECT\naccept-version:1.2\nhost:h\nAuthorization:Bearer %s\n\n\x00",
 		later:  []string{"CONNECT\naccept-version:1.2\npasscode:%s\n\n\x00", "STOMP\naccept-version:1.2\nTOKEN:%s\n\n\x00"},
 		marker: "SEND\ndestination:/marker\n\n\x00", join: "\n",
-		padded: func(message string, n int) string {
-			return strings.Replace(message, "\n", "\nx:"+strings.Repeat("x", n-len(message)-3)+"\n", 1)
+		long: func(token string) string {
+			return "CONNECT\naccept-version:1.2\nx:" + strings.Repeat("x", 17000) + "\ntoken:" + token + "\n\n\x00"
 		},
 	},
 	{
 		dialect: "mqtt", passes: []string{"strip", "forward"}, sources: allSources, once: true, plain: "http reject", binary: true,
 		login: "%s", later: []string{"%s"}, pack: func(password string) string { return mqttLogin(password, 0) }, marker: mqttPublish(9),
-		padded: func(message string, n int) string {
-			return mqttPacket("\x10", message[3:]+strings.Repeat("x", n-len(message)))
-		},
+		long: func(token string) string { return mqttLogin(token, 17000) },
 	},
 	{
 		dialect: "raw", passes: []string{"consume", "forward"},
 		login: "%s", later: []string{"Bearer %s"}, marker: "marker",
-		padded: func(message string, n int) string { return strings.Repeat(" ", n-len(message)) + message },
+		long: func(token string) string { return strings.Repeat(" ", 17000) + token },
 	},
 }
 
@@ -207,13 +204,9 @@ func (b believeSpeech) forms(message, forged, good string, limit int) []believeF
 	add := func(name, text string, column int) {
 		forms = append(forms, believeForm{name, b.frame(text), column})
 	}
-	if b.padded != nil {
-		const most = 60 << 10 // what a socket that is suspended holds is limited, too
-		add("padded over the limit", b.padded(text, min(limit, most)+1), columnTooLong)
-		return forms
-	}
 	forms = append(forms, believeForm{"in a frame of the other kind", b.framed(text, !b.binary), columnBinary})
 	if !b.json {
+		add("of 17 KB", b.long(forged), columnAnother)
 		return forms
 	}
 	head, tail := text[:strings.IndexAny(text, "{[")], ""
@@ -299,8 +292,10 @@ func (b believeSpeech) twice(body, forged, good string) (all [][2]string) {
 		}
 		bad := body[i:end]
 		fine := strings.ReplaceAll(bad, forged, good)
-		all = append(all, [2]string{"a good payload, a forged Payload",
-			body[:i] + fine + "," + strings.Replace(bad, "payload", "Payload", 1) + body[end:]})
+		all = append(all, [2]string{
+			"a good payload, a forged Payload",
+			body[:i] + fine + "," + strings.Replace(bad, "payload", "Payload", 1) + body[end:],
+		})
 	}
 	return all
 }

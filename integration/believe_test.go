@@ -97,9 +97,9 @@ type believeCase struct {
 // newTokens returns tokens of a user whom only this case has.
 func (c *believeCase) newTokens(others string) believeTokens {
 	c.subject = "alice-" + c.newRow()
-	of := func(hours time.Duration) string {
+	of := func(hours int) string {
 		return sign(jwt{alg: "ES256", claims: c.issuer.claims(map[string]any{
-			"sub": c.subject, "exp": time.Now().Add(hours * time.Hour).Unix(),
+			"sub": c.subject, "exp": time.Now().Add(time.Duration(hours) * time.Hour).Unix(),
 		})})
 	}
 	return believeTokens{first: of(1), renewal: of(2), own: of(3), last: of(4), others: others, forged: believeForged()}
@@ -179,16 +179,16 @@ func (c *believeCase) enter(t *testing.T, name string) *believer {
 	return who
 }
 
-// tries are the messages that are tried in this case. Those that log in by the
-// message or the query get all forms of them; what else logs in makes no
-// difference to how a message is read.
+// tries are the messages that are tried in this case. All forms of them come
+// where the query has logged in, in every state, and on an open socket where a
+// message has; elsewhere those in which a credential is looked at.
 func (c *believeCase) tries() (tries []believeTry) {
-	all := c.source == "none" || c.source == "query"
+	all := c.source == "query" || c.source == "none" && (c.state == believeOpen || len(c.speech.sources) == 0)
 	for n, message := range c.speech.later {
 		add := func(who, token string, forms []believeForm, want func(believeForm) believeCell) {
 			for _, f := range forms {
 				cell := want(f)
-				if c.speech.once && c.source == "none" {
+				if c.speech.once && c.source == "none" && cell.code != closeNotUTF8 {
 					cell = believeCell{code: closePolicy, empty: cell.empty}
 				}
 				if !cell.empty {
@@ -206,9 +206,9 @@ func (c *believeCase) tries() (tries []believeTry) {
 			return cell
 		}
 		const limit = 1 << 20
-		forms := c.speech.forms(message, c.tokens.forged, c.tokens.own, limit)
-		if !all {
-			forms = c.speech.plainForms(message, c.tokens.forged)
+		forms := c.speech.plainForms(message, c.tokens.forged)
+		if all {
+			forms = c.speech.forms(message, c.tokens.forged, c.tokens.own, limit)
 		}
 		add("forged", c.tokens.forged, forms, column)
 		add("somebody else's", c.tokens.others, c.speech.plainForms(message, c.tokens.others), column)

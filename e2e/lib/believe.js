@@ -40,8 +40,11 @@ function texts(protocol, data) {
 }
 
 /** All credentials that somebody finds in the bytes of a message. */
-export function credentialsIn(protocol, data) {
+export function credentialsIn(protocol, data, binary) {
 	const found = new Set();
+	if (binary && protocol.text) {
+		return []; // a binary message is none of the protocol's texts
+	}
 	const head = new RegExp(protocol.node ?? protocol.head ?? "^");
 	for (const text of texts(protocol, data)) {
 		for (const record of protocol.separator ? text.split(protocol.separator) : [text]) {

@@ -78,6 +78,8 @@ def records(protocol, text):
 def credentials_in(protocol, data, binary):
     """Return all credentials that somebody finds in a message."""
     found = set()
+    if binary and protocol.get("text"):
+        return []  # a binary message is none of the protocol's texts
     for text in texts(protocol, data, binary):
         for record in records(protocol, text):
             try:

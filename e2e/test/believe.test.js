@@ -48,7 +48,8 @@ describe("what applications may believe", () => {
 
 	const readers = {
 		"JSON.parse": async () =>
-			verdicts.map(({ protocol, data }) => credentialsIn(protocols[protocol], Buffer.from(data, "base64"))),
+			verdicts.map(({ protocol, data, binary }) =>
+				credentialsIn(protocols[protocol], Buffer.from(data, "base64"), binary)),
 		"json of Python": async () => {
 			const args = [path.join(root, "e2e/lib/believe.py"), protocolsFile, file];
 			const { stdout } = await run("python3", args, { maxBuffer: 1 << 28 });
