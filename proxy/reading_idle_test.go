@@ -94,6 +94,7 @@ func TestReadingWaitsWithoutBuffer(t *testing.T) {
 	go func() {
 		defer close(over)
 		if g.AwaitLogin() {
+			g.takeOver()
 			_, _ = io.Copy(back, g)
 		}
 	}()
