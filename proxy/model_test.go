@@ -87,6 +87,10 @@ type model struct {
 	said            int  // words of the gate's for the client
 	told            int  // and for the application
 
+	// loggingIn is set once, by who opens a gate that waits for a login, and
+	// loggedIn when it has: to suspend it before would be undone.
+	loggingIn, loggedIn atomic.Bool
+
 	epoch  atomic.Int64 // odd while suspended
 	ended  atomic.Bool
 	broken atomic.Bool
@@ -102,6 +106,8 @@ func newModel(t *testing.T, seed uint64) *model {
 	}
 	m.plain, o.login = o.plain, m.reads && random.IntN(3) == 0
 	m.login = o.login
+	m.loggingIn.Store(!m.login)
+	m.loggedIn.Store(!m.login)
 	m.rig, m.relay = newRig(t, o)
 	if m.reads {
 		m.rig.gate.read(&Reading{
@@ -140,8 +146,9 @@ var farewellWords = []Message{Text("farewell"), {Binary: true, Data: []byte("far
 // reader lets all pass, some of it as a frame of the gate's own.
 func (m *model) reader(seed uint64) Reader {
 	judge := func(msg Message) Verdict {
-		if m.rig.gate.State() == StatePending {
+		if m.loggingIn.CompareAndSwap(false, true) {
 			m.rig.gate.Resume(time.Now().Add(time.Hour))
+			m.loggedIn.Store(true)
 		}
 		if (uint64(len(msg.Data))+seed)%3 > 0 {
 			return Verdict{Whole: true}
@@ -231,7 +238,7 @@ func (m *model) closeApp() {
 func (m *model) disturb(g *Gate) {
 	switch m.random.IntN(8) {
 	case 0, 1:
-		if g.Suspend() {
+		if m.loggedIn.Load() && g.Suspend() {
 			m.epoch.Add(1)
 			m.held = true
 		}
@@ -262,8 +269,12 @@ func (m *model) resume(g *Gate) {
 		m.epoch.Add(1)
 	}
 	if m.reads {
+		opens := m.loggingIn.CompareAndSwap(false, true)
 		g.Resume(time.Now().Add(time.Hour), Text(fmt.Sprintf("!%d", m.said)))
 		m.said++
+		if opens {
+			m.loggedIn.Store(true)
+		}
 	}
 }
 
