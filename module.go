@@ -137,10 +137,11 @@ type Handler struct {
 	first       *firstMessage // nil unless messages log in
 	every       *everyMessage // nil unless each message has a credential
 	dialect     dialect.Dialect
-	dialectName string            // both are empty where none is needed
-	poller      dialect.Poller    // nil unless clients may log in by polling
-	renew       *renewal          // nil unless credentials may be renewed
-	trust       [sha256.Size]byte // stands for the verifiers
+	dialectName string                   // both are empty where none is needed
+	transport   dialect.PollingTransport // nil unless the dialect has one
+	poller      dialect.PollingTransport // the same if its requests are let in by their credential
+	renew       *renewal                 // nil unless credentials may be renewed
+	trust       [sha256.Size]byte        // stands for the verifiers
 
 	pendingMax, pendingPerAddress int
 
@@ -278,7 +279,6 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 	if len(h.VerifiersRaw) == 0 {
 		return h.checkNested()
 	}
-	h.trust = trustOf(h.VerifiersRaw) // which are gone when they are loaded
 	modules, err := ctx.LoadModule(h, "VerifiersRaw")
 	if err != nil {
 		return err
@@ -291,6 +291,7 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
 		h.verifiers = append(h.verifiers, namedVerifier{verifier, name, counts.verifications.WithLabelValues(name, resultAccepted)})
 	}
+	h.trust = trustOf(h.verifiers)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package websocketauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -100,6 +101,7 @@ type JWTVerifier struct {
 	InsecureAnyAudience bool `json:"insecure_any_audience,omitempty"`
 
 	jwt      *auth.JWT
+	resolved [sha256.Size]byte // stands for the configuration and the files
 	logger   *zap.Logger
 	acquired *heldKeys
 }
@@ -180,6 +182,10 @@ func (v *JWTVerifier) resolve(repl *caddy.Replacer) (*JWTVerifier, error) {
 
 // setUp makes the verifier from a resolved configuration.
 func (v *JWTVerifier) setUp(r *JWTVerifier) error {
+	all := newResolution()
+	if err := all.addJSON(r); err != nil {
+		return err
+	}
 	cfg := auth.JWTConfig{
 		Issuers: r.Issuers, Audiences: r.Audiences, AnyAudience: r.InsecureAnyAudience,
 		Algorithms: r.Algorithms, Types: r.Types,
@@ -193,16 +199,17 @@ func (v *JWTVerifier) setUp(r *JWTVerifier) error {
 		}
 		cfg.UserClaim = path
 	}
-	if err := v.loadKeys(r, &cfg); err != nil {
+	if err := v.loadKeys(r, &cfg, all); err != nil {
 		return err
 	}
+	v.resolved = all.sum()
 	jwt, err := auth.NewJWT(cfg)
 	v.jwt = jwt
 	return err
 }
 
-// loadKeys sets the keys of cfg.
-func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig) error {
+// loadKeys sets the keys of cfg, and adds to all what their files hold.
+func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig, all *resolution) error {
 	if err := oneKeySource(r); err != nil {
 		return err
 	}
@@ -215,14 +222,14 @@ func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig) error {
 		cfg.Keys = keys
 		return nil
 	case r.JWKSFile != "":
-		keys, err := v.readKeys(r.JWKSFile)
+		keys, err := v.readKeys(r.JWKSFile, all)
 		if err != nil {
 			return err
 		}
 		cfg.Keys = keys
 		return nil
 	}
-	return v.acquire(r, cfg)
+	return v.acquire(r, cfg, all)
 }
 
 // oneKeySource refuses several key sources: which of them verifies a token
@@ -247,7 +254,7 @@ func oneKeySource(r *JWTVerifier) error {
 }
 
 // readKeys reads the key file.
-func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
+func (v *JWTVerifier) readKeys(path string, all *resolution) (*auth.StaticKeys, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file: %w", err)
@@ -259,6 +266,7 @@ func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file: %w", err)
 	}
+	all.add(text)
 	keys, odd, err := auth.NewStaticKeys(text)
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file %s: %w", path, err)
@@ -272,7 +280,7 @@ func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
 
 // acquire takes the key sets that are fetched from the pool: one for
 // jwks_url, else one for each issuer.
-func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig) error {
+func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig, all *resolution) error {
 	source := keySource{url: r.JWKSURL, allowHTTP: r.InsecureHTTPKeys}
 	var ca *x509.CertPool
 	if r.CA != "" {
@@ -280,6 +288,7 @@ func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig) error {
 		if ca, source.ca, err = loadCA(r.CA); err != nil {
 			return err
 		}
+		all.add(source.ca[:])
 	}
 	take := func() (auth.KeySet, error) {
 		keys, err := acquireKeys(source, ca, v.logger)
@@ -331,6 +340,9 @@ func (v *JWTVerifier) Verify(ctx context.Context, credential string, now time.Ti
 	return v.jwt.Verify(ctx, credential, now)
 }
 
+// Resolved implements [resolver].
+func (v *JWTVerifier) Resolved() [sha256.Size]byte { return v.resolved }
+
 // Recheck implements [auth.Rechecker].
 func (v *JWTVerifier) Recheck(ctx context.Context, id *auth.Identity, now time.Time) error {
 	if v.jwt == nil {
@@ -359,6 +371,7 @@ var (
 	_ auth.Verifier         = (*JWTVerifier)(nil)
 	_ auth.Rechecker        = (*JWTVerifier)(nil)
 	_ retainer              = (*JWTVerifier)(nil)
+	_ resolver              = (*JWTVerifier)(nil)
 	_ auth.KeySet           = (*pooledKeys)(nil)
 	_ caddy.Provisioner     = (*JWTVerifier)(nil)
 	_ caddy.CleanerUpper    = (*JWTVerifier)(nil)
