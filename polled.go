@@ -44,14 +44,19 @@ func ownerOf(id *auth.Identity) polledOwner {
 	return owner
 }
 
-// polledKey is one connection of a client that polls.
-type polledKey struct {
+// polledConn is one connection of a client that polls.
+type polledConn struct {
 	// Behind each host of a site may be another application.
 	site, host string
+	id         string // the application's
+}
+
+// polledKey is where a login counts.
+type polledKey struct {
+	polledConn
 	// trust is whose word counts there: a login under other verifiers says
 	// nothing.
 	trust [sha256.Size]byte
-	id    string // the application's
 }
 
 // polledClients are the logins by polling. They outlive the configuration: the
@@ -59,10 +64,10 @@ type polledKey struct {
 // held when a method is called; none of them takes one.
 type polledClients struct {
 	mu       sync.Mutex // guards the following, and what is in the logins
-	known    map[polledKey]*polledLogin
+	known    map[polledConn]*polledLogin
 	owned    map[polledOwner][]*polledLogin // the same by their owners, the oldest first
 	awaited  map[polledKey]*awaitedLogin
-	ended    endedLogins
+	owners   polledOwners   // of connections without a login
 	untold   []*polledLogin // ends that are to be told of without the lock
 	schedule session.Schedule
 }
@@ -86,19 +91,62 @@ func (p *polledClients) get(key polledKey) *polledLogin {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.known[key]
+	return p.getLocked(key)
 }
 
-// endOf returns what the requests of a connection are refused with whose login
-// has been ended a while ago, nil if there was none.
-func (p *polledClients) endOf(key polledKey, now time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if ended := p.ended.of(key, now); ended != nil {
-		return ended.refusal
+func (p *polledClients) getLocked(key polledKey) *polledLogin {
+	if l := p.known[key.polledConn]; l != nil && l.key == key {
+		return l
 	}
 	return nil
 }
+
+// endOf returns what the requests of a connection are refused with whose login
+// has been ended a while ago, or was under other verifiers; nil if there was
+// none.
+func (p *polledClients) endOf(key polledKey, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l := p.known[key.polledConn]; l != nil && l.key != key {
+		return errOtherTrust
+	}
+	if owned := p.owners.of(key.polledConn, now); owned != nil {
+		return owned.refusal
+	}
+	return nil
+}
+
+var errOtherTrust = auth.Refuse(auth.ReasonMissing, "the login by polling was under other verifiers, or with other keys")
+
+// claim has a connection be id's, whom a credential of its own or a message has
+// let in: the application may know the connection for that of whom it began
+// with, so that it must be nobody else's.
+func (p *polledClients) claim(conn polledConn, id *auth.Identity, now time.Time) error {
+	if conn.id == "" {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	owner := ownerOf(id)
+	if l := p.known[conn]; l != nil {
+		if l.owner != owner {
+			return errOtherOwner
+		}
+		return nil
+	}
+	owned := p.owners.of(conn, now)
+	switch {
+	case owned != nil && owned.owner != owner:
+		return errOtherOwner
+	case owned != nil:
+		p.owners.add(conn, owner, owned.refusal, now)
+	case !p.owners.isFull(owner, now):
+		p.owners.add(conn, owner, nil, now)
+	}
+	return nil
+}
+
+var errOtherOwner = auth.Refuse(reasonOtherIdentity, "the connection is that of somebody else")
 
 // put has l be the login of its connection, or renews the one that there is,
 // which it returns then. Of another identity than the connection's it is
@@ -107,14 +155,17 @@ func (p *polledClients) endOf(key polledKey, now time.Time) error {
 func (p *polledClients) put(l *polledLogin, now time.Time) (*polledLogin, error) {
 	p.mu.Lock()
 	defer p.unlock()
-	if old := p.known[l.key]; old != nil {
+	owner := ownerOf(l.identity)
+	if old := p.getLocked(l.key); old != nil {
 		if err := sameIdentity(old.identity, l.identity); err != nil {
 			return nil, err
 		}
 		p.renewLocked(old, l.identity, now)
 		return old, nil
 	}
-	owner := ownerOf(l.identity)
+	if old := p.known[l.key.polledConn]; old != nil {
+		p.endLocked(old, causeEvicted, errOtherTrust, now)
+	}
 	if err := p.mayBeginLocked(l, owner, now); err != nil {
 		return nil, err
 	}
@@ -133,10 +184,11 @@ func (p *polledClients) mayBeginLocked(l *polledLogin, owner polledOwner, now ti
 	if l.over != nil { // while it was registered and not known here
 		return l.over
 	}
-	if ended := p.ended.of(l.key, now); ended != nil && ended.owner != owner {
-		return auth.Refuse(reasonOtherIdentity, "somebody else had logged in by polling on this connection")
+	owned := p.owners.of(l.key.polledConn, now)
+	if owned != nil && owned.owner != owner {
+		return errOtherOwner
 	}
-	if p.ended.isFull(owner, now) {
+	if owned == nil && p.owners.isFull(owner, now) {
 		return auth.Refuse(reasonTooMany, "this user has logged in by polling too often in a short time")
 	}
 	return nil
@@ -146,7 +198,7 @@ func (p *polledClients) mayBeginLocked(l *polledLogin, owner polledOwner, now ti
 // too many, its oldest ends.
 func (p *polledClients) addLocked(l *polledLogin, owner polledOwner, now time.Time) {
 	if p.known == nil {
-		p.known = make(map[polledKey]*polledLogin)
+		p.known = make(map[polledConn]*polledLogin)
 		p.owned = make(map[polledOwner][]*polledLogin)
 	}
 	if all := p.owned[owner]; len(all) >= maxPolledOfOne {
@@ -155,8 +207,8 @@ func (p *polledClients) addLocked(l *polledLogin, owner polledOwner, now time.Ti
 	if len(p.known) >= maxPolled {
 		p.makeRoomLocked(now)
 	}
-	p.ended.forget(l.key)
-	p.known[l.key] = l
+	p.owners.forget(l.key.polledConn)
+	p.known[l.key.polledConn] = l
 	p.owned[owner] = append(p.owned[owner], l)
 	l.owner, l.idleSince = owner, now
 }
@@ -175,10 +227,7 @@ func (p *polledClients) makeRoomLocked(now time.Time) {
 
 // forgetLocked takes a login out.
 func (p *polledClients) forgetLocked(l *polledLogin) {
-	if p.known[l.key] != l {
-		return // it has never got so far
-	}
-	delete(p.known, l.key)
+	delete(p.known, l.key.polledConn)
 	all := p.owned[l.owner]
 	if i := slices.Index(all, l); i >= 0 {
 		all = slices.Delete(all, i, i+1)
@@ -220,7 +269,7 @@ func (p *polledClients) await(ctx context.Context, key polledKey) {
 func (p *polledClients) join(key polledKey) *awaitedLogin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known[key] != nil {
+	if p.getLocked(key) != nil {
 		done := make(chan struct{})
 		close(done)
 		return &awaitedLogin{done: done}

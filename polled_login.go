@@ -132,7 +132,7 @@ func (p *polledClients) tickLocked(l *polledLogin, now time.Time) {
 		l.timer.Stop()
 		l.timer = nil
 	}
-	if l.over != nil || p.known[l.key] != l {
+	if l.over != nil || p.known[l.key.polledConn] != l {
 		return
 	}
 	now = now.Round(0)
@@ -180,9 +180,9 @@ func (p *polledClients) endLocked(l *polledLogin, cause proxy.Cause, refusal err
 	for use := range l.uses {
 		use.cut(refusal)
 	}
-	if p.known[l.key] == l {
+	if p.known[l.key.polledConn] == l {
 		p.forgetLocked(l)
-		p.ended.add(&endedLogin{key: l.key, owner: l.owner, refusal: refusal}, now)
+		p.owners.add(l.key.polledConn, l.owner, refusal, now)
 		p.untold = append(p.untold, l)
 	}
 	return true

@@ -157,12 +157,8 @@ func (h *Handler) checkPolled(r *http.Request, q *request, id *auth.Identity) (e
 	if err != nil || !t.exact {
 		return err
 	}
-	if l := polled.get(t.key); l != nil {
-		if other, over := polled.state(l, time.Now()); over == nil {
-			if err := sameIdentity(other, id); err != nil {
-				return err
-			}
-		}
+	if err := polled.claim(t.key.polledConn, id, time.Now()); err != nil {
+		return err
 	}
 	if q.kind != kindHTTP || r.Method != http.MethodPost {
 		return nil

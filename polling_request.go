@@ -52,7 +52,7 @@ func (h *Handler) transportOf(r *http.Request, q *request) (t transportRequest, 
 		err = checkPollingRequest(r, query.ID)
 	}
 	if err == nil && t.exact && query.ID != "" {
-		t.key = polledKey{h.site(r), hostOf(r), h.trust, query.ID}
+		t.key = polledKey{polledConn{h.site(r), hostOf(r), query.ID}, h.trust}
 	}
 	return t, err
 }

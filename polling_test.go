@@ -16,7 +16,7 @@ import (
 // polledOf returns a login that nobody knows of yet.
 func polledOf(id string, who *auth.Identity, now time.Time) *polledLogin {
 	h := &Handler{logger: zap.NewNop()}
-	l := &polledLogin{key: polledKey{id: id}, handler: h, identity: who, since: now, policies: []session.Policy{h.policy}}
+	l := &polledLogin{key: polledKey{polledConn: polledConn{id: id}}, handler: h, identity: who, since: now, policies: []session.Policy{h.policy}}
 	l.session = session.Session{ID: id, Opened: now, Socket: l, Close: func() {}}
 	return l
 }
@@ -47,7 +47,7 @@ func TestPolledClientsAreBounded(t *testing.T) {
 	if n := len(p.known); n != maxPolledOfOne+1 {
 		t.Errorf("%d are known, want %d", n, maxPolledOfOne+1)
 	}
-	if p.get(polledKey{id: "honest"}) == nil || p.get(polledKey{id: "made-up-0"}) != nil {
+	if p.get(polledKey{polledConn: polledConn{id: "honest"}}) == nil || p.get(polledKey{polledConn: polledConn{id: "made-up-0"}}) != nil {
 		t.Error("not the oldest of the same identity was forgotten")
 	}
 	for i := range 2 * maxPolled {
@@ -73,9 +73,9 @@ func TestPolledClientsForgetOwners(t *testing.T) {
 	if len(p.known) != 0 || len(p.owned) != 0 {
 		t.Errorf("%d logins of %d owners are left", len(p.known), len(p.owned))
 	}
-	p.ended.expire(now.Add(time.Hour))
-	if len(p.ended.known) != 0 || len(p.ended.owned) != 0 || p.ended.order.Len() != 0 {
-		t.Errorf("%d ends of %d owners are left", len(p.ended.known), len(p.ended.owned))
+	p.owners.expire(now.Add(time.Hour))
+	if len(p.owners.known) != 0 || len(p.owners.owned) != 0 || p.owners.order.Len() != 0 {
+		t.Errorf("%d connections of %d owners are left", len(p.owners.known), len(p.owners.owned))
 	}
 }
 
@@ -103,7 +103,7 @@ func TestAttackPolledOtherAfterEnd(t *testing.T) {
 		t.Errorf("alice has logged in again, and is refused: %v", err)
 	}
 	p.end(l, causeClientGone, nil)
-	p.logsIn(t, "one", bob, now.Add(2*keepEnded))
+	p.logsIn(t, "one", bob, now.Add(2*keepOwner))
 }
 
 // TestAttackPolledFlush: whoever ends many logins of their own does not have the
@@ -114,7 +114,7 @@ func TestAttackPolledFlush(t *testing.T) {
 	other := &auth.Identity{Subject: "mallory's other", ValidUntil: now.Add(time.Hour)}
 	var p polledClients
 	p.end(p.logsIn(t, "first", mallory, now), causeClientGone, nil)
-	for i := range maxEndedOfOne - 1 {
+	for i := range maxOwnedByOne - 1 {
 		l, err := p.put(polledOf(fmt.Sprint("flood-", i), mallory, now), now)
 		if err != nil {
 			t.Fatal(err)
@@ -127,11 +127,11 @@ func TestAttackPolledFlush(t *testing.T) {
 	if _, err := p.put(polledOf("first", other, now), now); reasonOf(err) != reasonOtherIdentity {
 		t.Errorf("the first is forgotten: %v", err)
 	}
-	for i := range 2 * maxEnded {
-		p.ended.add(&endedLogin{key: polledKey{id: fmt.Sprint(i)}, owner: polledOwner{subject: fmt.Sprint(i)}}, now)
+	for i := range 2 * maxOwned {
+		p.owners.add(polledConn{id: fmt.Sprint(i)}, polledOwner{subject: fmt.Sprint(i)}, nil, now)
 	}
-	if n := len(p.ended.known); n > maxEnded || n != p.ended.order.Len() {
-		t.Errorf("%d ends are known, at most %d may be", n, maxEnded)
+	if n := len(p.owners.known); n > maxOwned || n != p.owners.order.Len() {
+		t.Errorf("%d connections are known, at most %d may be", n, maxOwned)
 	}
 }
 

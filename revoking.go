@@ -127,6 +127,8 @@ func (s *socket) identify(id *auth.Identity) error {
 		if err := polled.takeOver(l, s, id); err != nil {
 			return err
 		}
+	} else if err := polled.claim(s.polledBy.polledConn, id, time.Now()); err != nil {
+		return err
 	}
 	return s.handler.checkRoom(&s.session, id)
 }
