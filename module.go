@@ -56,7 +56,7 @@ const (
 // `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header`, `cookie`, `first_message`, `every_message`, or `polling`: in the body of a plain request
 // `{http.websocket_auth.verifier}` | The verifier that vouched, such as `jwt`
 // `{http.websocket_auth.expires_at}` | When the credential ends, RFC 3339 in UTC
-// `{http.websocket_auth.session}` | The id of the socket
+// `{http.websocket_auth.session}` | The id of the socket, or of the login by polling
 // `{http.websocket_auth.error}` | On a refusal, the reason word
 type Handler struct {
 	// What logs call this site. Default: the name of the server and the first

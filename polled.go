@@ -237,18 +237,6 @@ func (p *polledClients) forgetLocked(l *polledLogin) {
 	}
 }
 
-// len returns how many logins no socket has taken over.
-func (p *polledClients) len() (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.known {
-		if len(l.sockets) == 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // awaitedLogin is one that requests wait for.
 type awaitedLogin struct {
 	waiting int
