@@ -18,7 +18,8 @@ import (
 type polledLogin struct {
 	key      polledKey
 	session  session.Session
-	request  *http.Request // that has logged in
+	request  *http.Request // that has logged in, a copy
+	by       *request      // the same as it is served
 	clientIP string
 	random   float64 // its place within the jitter
 
@@ -32,6 +33,7 @@ type polledLogin struct {
 	sockets   map[*socket]bool // that have taken over
 	idleSince time.Time        // when there is no use
 	timer     *session.Entry
+	settled   bool  // the handlers behind have done with the request
 	over      error // what its requests are refused with; nil while it lives
 	cause     proxy.Cause
 }
@@ -89,6 +91,31 @@ func (p *polledClients) limitLocked(l *polledLogin, policy session.Policy, now t
 		l.policies = append(l.policies, policy)
 		p.tickLocked(l, now)
 	}
+}
+
+// settle notes that q has been served, and reports whether it has logged in as l.
+func (p *polledClients) settle(l *polledLogin, q *request) bool {
+	p.mu.Lock()
+	defer p.unlock()
+	if l.by != q {
+		return false
+	}
+	l.settled, l.by = true, nil
+	return true
+}
+
+// renew gives l another credential, and reports whether it lives.
+func (p *polledClients) renew(l *polledLogin, id *auth.Identity) (bool, error) {
+	p.mu.Lock()
+	defer p.unlock()
+	if l.over != nil {
+		return false, nil
+	}
+	if err := sameIdentity(l.identity, id); err != nil {
+		return true, err
+	}
+	p.renewLocked(l, id, time.Now())
+	return true, nil
 }
 
 // renewLocked gives l a credential that ends later.

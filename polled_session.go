@@ -39,10 +39,10 @@ const statePolling = "polling"
 // newPolledLogin returns the login that r is, of id.
 func (h *Handler) newPolledLogin(r *http.Request, q *request, key polledKey, id *auth.Identity) *polledLogin {
 	now := time.Now()
-	kept := r.WithContext(context.WithoutCancel(r.Context()))
+	kept := r.Clone(context.WithoutCancel(r.Context()))
 	kept.Body, kept.ContentLength, kept.GetBody = http.NoBody, 0, nil
 	l := &polledLogin{
-		key: key, request: kept, clientIP: q.clientIP, handler: h, identity: id, since: now,
+		key: key, request: kept, by: q, clientIP: q.clientIP, handler: h, identity: id, since: now,
 		session:  session.Session{ID: rand.Text(), Site: key.site, Opened: now},
 		random:   mathrand.Float64(), //nolint:gosec // spreads load, guards nothing
 		policies: []session.Policy{h.policy},
@@ -52,8 +52,8 @@ func (h *Handler) newPolledLogin(r *http.Request, q *request, key polledKey, id 
 	return l
 }
 
-// begin has l count, which nobody knows of yet, or renews the login that there
-// is on the same connection. It returns the one that counts.
+// begin has l count, which nobody knows of yet, or renews the login that has come
+// on the same connection meanwhile. It returns the one that counts.
 func (h *Handler) begin(l *polledLogin, id *auth.Identity) (*polledLogin, error) {
 	if !sockets.Add(&l.session) {
 		return nil, errStopping
@@ -61,7 +61,7 @@ func (h *Handler) begin(l *polledLogin, id *auth.Identity) (*polledLogin, error)
 	// Registered first, then checked: no revocation slips between.
 	sockets.Identify(&l.session, sessionIdentity(id))
 	err := checkRevoked(id)
-	if err == nil && polled.get(l.key) == nil {
+	if err == nil {
 		err = h.checkRoom(&l.session, id)
 	}
 	counts := l
@@ -74,7 +74,6 @@ func (h *Handler) begin(l *polledLogin, id *auth.Identity) (*polledLogin, error)
 	}
 	notify(h.log(), zap.InfoLevel, noticePolled, l.fields)
 	h.makeRoom(&l.session, id)
-	l.recheckLate()
 	return l, nil
 }
 
@@ -113,6 +112,12 @@ func (l *polledLogin) isEnding() bool {
 	return l.over != nil
 }
 
+func (l *polledLogin) isSettled() bool {
+	polled.mu.Lock()
+	defer polled.unlock()
+	return l.settled
+}
+
 // guard returns the handler that has let the login in, the latest of them.
 func (l *polledLogin) guard() *Handler {
 	polled.mu.Lock()
@@ -137,7 +142,9 @@ func (l *polledLogin) recheckBy(a *App) {
 	}()
 	own := l.guard()
 	id, over := polled.state(l, time.Now())
-	if over != nil || own.app == a || !own.recheck && !a.rechecks.Load() {
+	if over != nil || own.app == a || !own.recheck && !a.rechecks.Load() || !l.isSettled() {
+		// The handlers behind may be changing what is known of the request: it is
+		// judged when they are done.
 		return
 	}
 	guard := guardOf(l.request, a.servers())
@@ -156,8 +163,8 @@ func (l *polledLogin) endRechecked() {
 	}
 }
 
-// recheckLate judges a login that has come after a reload, under the
-// configuration of before it: recheck may not have seen it.
+// recheckLate judges a login whose request came before a reload, and was served
+// meanwhile: recheck has not seen it, or left it alone.
 func (l *polledLogin) recheckLate() {
 	own, current := l.guard(), announced.app.Load()
 	switch {

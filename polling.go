@@ -89,7 +89,8 @@ func (h *Handler) judgePolled(ctx context.Context, l *polledLogin) (*auth.Identi
 		polled.end(l, endRevoked.Cause, err)
 		return nil, err
 	}
-	if err := h.vouchesStill(ctx, id); err != nil {
+	// One that cannot tell has vouched under this very configuration: see trustOf.
+	if err := h.vouchesStill(ctx, id); err != nil && !errors.Is(err, errCannotTell) {
 		polled.end(l, causeKeyGone, err)
 		return nil, err
 	}
@@ -180,6 +181,12 @@ func (h *Handler) loginPolled(r *http.Request, q *request, key polledKey, creden
 	if err != nil {
 		return nil, err
 	}
+	if old := polled.get(key); old != nil {
+		if renewed, err := polled.renew(old, id); renewed || err != nil {
+			q.login = old
+			return id, err
+		}
+	}
 	if q.login, err = h.begin(h.newPolledLogin(r, q, key, id), id); err != nil {
 		return nil, err
 	}
@@ -237,6 +244,9 @@ func (h *Handler) servePolled(w http.ResponseWriter, r *http.Request, next serve
 	left := false
 	leave := func() {
 		left, over = true, polled.exit(q.login, use, r.Method == http.MethodGet && r.Context().Err() != nil)
+		if over == nil && r.Method == http.MethodPost && polled.settle(q.login, q) {
+			q.login.recheckLate()
+		}
 	}
 	defer func() {
 		if !left { // next has panicked

@@ -1,8 +1,10 @@
 package websocketauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -226,5 +228,87 @@ func TestPolledLoginOverEarly(t *testing.T) {
 	}
 	if _, err := p.enter(l, l.handler, nil); !errors.Is(err, revoked) {
 		t.Errorf("enter: %v", err)
+	}
+}
+
+// blindVerifier cannot tell anything without the credential.
+type blindVerifier struct{}
+
+func (blindVerifier) Verify(context.Context, string, time.Time) (*auth.Identity, error) {
+	return nil, errors.New("asked for the credential")
+}
+
+// TestPolledGuestVerifier: a login counts under a verifier that is no part of
+// this module and cannot tell what has become of it, in the configuration that
+// has let it in, and in no other.
+func TestPolledGuestVerifier(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var p polledClients
+	l := p.logsIn(t, "guest", &auth.Identity{Verifier: "guest", Subject: "alice", ValidUntil: now.Add(time.Hour)}, now)
+	h := &Handler{verifiers: []namedVerifier{{Verifier: blindVerifier{}, name: "guest"}}}
+	if _, err := h.judgePolled(t.Context(), l); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	if trustOf(h.verifiers) == trustOf(h.verifiers) {
+		t.Error("two loads of the same words are the same")
+	}
+}
+
+// TestPolledRenewal: another credential of the same identity counts if it ends
+// later, one of another is refused, and nothing brings a login back to life.
+func TestPolledRenewal(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	of := func(subject string, in time.Duration) *auth.Identity {
+		return &auth.Identity{Subject: subject, ValidUntil: now.Add(in)}
+	}
+	var p polledClients
+	l := p.logsIn(t, "renewed", of("alice", time.Hour), now)
+	for _, tt := range []struct {
+		id      *auth.Identity
+		renewed bool
+		reason  auth.Reason
+		until   time.Duration
+	}{
+		{of("alice", time.Minute), true, "", time.Hour},
+		{of("bob", 2*time.Hour), true, reasonOtherIdentity, time.Hour},
+		{of("alice", 2*time.Hour), true, "", 2 * time.Hour},
+	} {
+		renewed, err := p.renew(l, tt.id)
+		if renewed != tt.renewed || err == nil != (tt.reason == "") || err != nil && reasonOf(err) != tt.reason {
+			t.Errorf("%s: %v, %v", tt.id.Subject, renewed, err)
+		}
+		if got, err := p.state(l, now); err != nil || !got.ValidUntil.Equal(now.Add(tt.until)) || got.Subject != "alice" {
+			t.Errorf("after %s: %+v, %v", tt.id.Subject, got, err)
+		}
+	}
+	p.end(l, causeAdmin, nil)
+	if renewed, err := p.renew(l, of("alice", 3*time.Hour)); renewed || err != nil {
+		t.Errorf("after the end: %v, %v", renewed, err)
+	}
+	if _, err := p.state(l, now); err == nil {
+		t.Error("it lives")
+	}
+}
+
+// TestPolledUnsettled: while the request of a login is served, handlers behind
+// may write what a check of it would read. It is judged when they are done.
+func TestPolledUnsettled(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var p polledClients
+	l := p.logsIn(t, "unsettled", &auth.Identity{Subject: "alice", ValidUntil: now.Add(time.Hour)}, now)
+	l.handler = &Handler{recheck: true, logger: zap.NewNop()}
+	l.by = new(request)
+	l.recheckBy(&App{rechecks: new(atomic.Bool)}) // would look at the request, which is not there
+	if _, err := p.state(l, now); err != nil {
+		t.Errorf("judged: %v", err)
+	}
+	if p.settle(l, new(request)) || l.settled {
+		t.Error("settled by another request")
+	}
+	if !p.settle(l, l.by) || !l.settled {
+		t.Error("not settled by its own")
 	}
 }

@@ -158,11 +158,14 @@ func (h *Handler) wouldAdmit(r *http.Request, source string, id *auth.Identity) 
 	return h.vouchesStill(r.Context(), id) == nil
 }
 
+// errCannotTell is for the verifiers that cannot tell.
+var errCannotTell = auth.Refuse(auth.ReasonUnknownKey, "no configured verifier can tell whether the credential counts")
+
 // vouchesStill asks the verifier of id whether it would vouch again, as far as
 // can be told without the credential.
 func (h *Handler) vouchesStill(ctx context.Context, id *auth.Identity) error {
 	now := time.Now()
-	refusal := error(auth.Refuse(auth.ReasonUnknownKey, "no configured verifier can tell whether the credential counts"))
+	refusal := error(errCannotTell)
 	for _, v := range h.verifiers {
 		checker, ok := v.Verifier.(auth.Rechecker)
 		if !ok || v.name != id.Verifier {
