@@ -231,11 +231,15 @@ func refusalOf(cause proxy.Cause) error {
 }
 
 // takeOver has s, which is registered as id's, stand for its login in the list
-// of sessions, so that one login is one session.
+// of sessions, so that one login is one session. It is called again when s is
+// renewed, which it may be after the end of the login's time.
 func (p *polledClients) takeOver(l *polledLogin, s *socket, id *auth.Identity) error {
 	p.mu.Lock()
 	defer p.unlock()
-	if l.over != nil {
+	switch {
+	case l.over != nil && l.sockets[s]:
+		return nil
+	case l.over != nil:
 		return l.over
 	}
 	if len(l.sockets) == 0 {

@@ -312,3 +312,36 @@ func TestPolledUnsettled(t *testing.T) {
 		t.Error("not settled by its own")
 	}
 }
+
+// TestPolledTakeoverRenewed: a socket that has taken over may be renewed after
+// the time of the login is up, and renews that before. A login that is over is
+// taken over by nobody else.
+func TestPolledTakeoverRenewed(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	of := func(in time.Duration) *auth.Identity { return &auth.Identity{Subject: "alice", ValidUntil: now.Add(in)} }
+	var p polledClients
+	l := p.logsIn(t, "renewed", of(time.Hour), now)
+	s, other := new(socket), new(socket)
+	for _, id := range []*auth.Identity{l.identity, of(2 * time.Hour)} {
+		if err := p.takeOver(l, s, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if id, err := p.state(l, now.Add(90*time.Minute)); err != nil || !id.ValidUntil.Equal(now.Add(2*time.Hour)) {
+		t.Errorf("the login was not renewed: %+v, %v", id, err)
+	}
+	if _, err := p.state(l, now.Add(2*time.Hour)); reasonOf(err) != auth.ReasonExpired {
+		t.Errorf("after its time: %v", err)
+	}
+	if err := p.takeOver(l, s, of(3*time.Hour)); err != nil {
+		t.Errorf("the socket is not renewed: %v", err)
+	}
+	if err := p.takeOver(l, other, of(3*time.Hour)); reasonOf(err) != auth.ReasonExpired {
+		t.Errorf("another socket: %v", err)
+	}
+	p.handBack(l, s, true)
+	if p.get(l.key) != nil {
+		t.Error("the login is back")
+	}
+}
