@@ -219,7 +219,7 @@ var errStopping = &auth.OutageError{Err: errors.New("this server is stopping")}
 
 // refusalOf returns what requests are refused with after an end.
 func refusalOf(cause proxy.Cause) error {
-	switch cause {
+	switch cause { //nolint:exhaustive // all others are an end like any other
 	case endRevoked.Cause:
 		return auth.Refuse(reasonRevoked, "the credential is revoked")
 	case causeExpired:

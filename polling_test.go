@@ -250,7 +250,7 @@ func TestPolledGuestVerifier(t *testing.T) {
 	if _, err := h.judgePolled(t.Context(), l); err != nil {
 		t.Errorf("refused: %v", err)
 	}
-	if trustOf(h.verifiers) == trustOf(h.verifiers) {
+	if first, second := trustOf(h.verifiers), trustOf(h.verifiers); first == second {
 		t.Error("two loads of the same words are the same")
 	}
 }
@@ -319,7 +319,9 @@ func TestPolledUnsettled(t *testing.T) {
 func TestPolledTakeoverRenewed(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	of := func(in time.Duration) *auth.Identity { return &auth.Identity{Subject: "alice", ValidUntil: now.Add(in)} }
+	of := func(in time.Duration) *auth.Identity {
+		return &auth.Identity{Subject: "alice", ValidUntil: now.Add(in)}
+	}
 	var p polledClients
 	l := p.logsIn(t, "renewed", of(time.Hour), now)
 	s, other := new(socket), new(socket)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,9 +108,7 @@ func (s *pollSite) tryBodies(t *testing.T, of string, put func(string, http.Head
 	for _, b := range pollBodies {
 		name := of + b.name
 		header := http.Header{"Origin": {"https://app.example.com"}}
-		for key, values := range b.header {
-			header[key] = values
-		}
+		maps.Copy(header, b.header)
 		target := put("/socket.io/"+polling("polled")+b.query, header, s.good)
 		got := s.send(t.Context(), t, http.MethodPost, target, s.fill(b.body), header)
 		if got.status != b.status {
@@ -139,19 +138,47 @@ func TestAttackPolledTransport(t *testing.T) {
 	forged := s.fill(`40/admin,{"token":"FORGED"}`)
 	const good = "?EIO=4&transport=polling&sid=x"
 	for _, tt := range []struct{ method, target string }{
-		{"POST", "/socket.io/"}, {"POST", "/socket.io/?sid=x"}, {"POST", "/socket.io/?EIO=4&sid=x"},
-		{"POST", "/socket.io/?transport=polling&sid=x"}, {"POST", "/socket.io/?EIO=3&transport=polling&sid=x"},
-		{"POST", "/socket.io/?EIO=4&transport=websocket&sid=x"}, {"POST", "/socket.io/?EIO=4&transport=polling"},
-		{"POST", "/socket.io/" + good + "&EIO=3"}, {"POST", "/socket.io/" + good + "&eio=3"}, {"POST", "/socket.io/" + good + "&sid=y"},
-		{"POST", "/socket.io/" + good + "&Sid=y"}, {"POST", "/socket.io/" + good + "&sid[]=y"}, {"POST", "/socket.io/" + good + ";sid=y"},
-		{"POST", "/socket.io/" + good + "&a=%zz"}, {"POST", "/socket.io/" + good + "&s%69d=y"}, {"POST", "/socket.io/" + good + "&J=1"},
-		{"POST", "/socket.io/?EIO=%34&transport=polling&sid=x"}, {"POST", "/socket.io/?EIO=4&transport=polling&sid=x%00"},
-		{"POST", "/socket.io" + good}, {"POST", "/socket.io/x" + good}, {"POST", "//socket.io/" + good}, {"POST", "/socket%2eio/" + good},
-		{"POST", "/SOCKET.IO/" + good}, {"POST", "/./socket.io/" + good}, {"POST", "/x/../socket.io/" + good}, {"POST", "/x/socket.io/" + good},
-		{"POST", "/socket.io;v=1/" + good}, {"POST", "/%2573ocket.io/" + good}, {"POST", "/socket.io/.." + good}, {"POST", "/other" + good},
-		{"POST", "/other?%45IO=4"}, {"PUT", "/socket.io/" + good}, {"PATCH", "/socket.io/" + good}, {"DELETE", "/socket.io/" + good},
-		{"OPTIONS", "/socket.io/" + good}, {"QUERY", "/socket.io/" + good}, {"HEAD", "/socket.io/" + good}, {"post", "/socket.io/" + good},
-		{"GET", "/socket.io/" + good}, {"GET", "/socket.io/?EIO=4&transport=polling"}, {"GET", "/socket.io/x" + good},
+		{"POST", "/socket.io/"},
+		{"POST", "/socket.io/?sid=x"},
+		{"POST", "/socket.io/?EIO=4&sid=x"},
+		{"POST", "/socket.io/?transport=polling&sid=x"},
+		{"POST", "/socket.io/?EIO=3&transport=polling&sid=x"},
+		{"POST", "/socket.io/?EIO=4&transport=websocket&sid=x"},
+		{"POST", "/socket.io/?EIO=4&transport=polling"},
+		{"POST", "/socket.io/" + good + "&EIO=3"},
+		{"POST", "/socket.io/" + good + "&eio=3"},
+		{"POST", "/socket.io/" + good + "&sid=y"},
+		{"POST", "/socket.io/" + good + "&Sid=y"},
+		{"POST", "/socket.io/" + good + "&sid[]=y"},
+		{"POST", "/socket.io/" + good + ";sid=y"},
+		{"POST", "/socket.io/" + good + "&a=%zz"},
+		{"POST", "/socket.io/" + good + "&s%69d=y"},
+		{"POST", "/socket.io/" + good + "&J=1"},
+		{"POST", "/socket.io/?EIO=%34&transport=polling&sid=x"},
+		{"POST", "/socket.io/?EIO=4&transport=polling&sid=x%00"},
+		{"POST", "/socket.io" + good},
+		{"POST", "/socket.io/x" + good},
+		{"POST", "//socket.io/" + good},
+		{"POST", "/socket%2eio/" + good},
+		{"POST", "/SOCKET.IO/" + good},
+		{"POST", "/./socket.io/" + good},
+		{"POST", "/x/../socket.io/" + good},
+		{"POST", "/x/socket.io/" + good},
+		{"POST", "/socket.io;v=1/" + good},
+		{"POST", "/%2573ocket.io/" + good},
+		{"POST", "/socket.io/.." + good},
+		{"POST", "/other" + good},
+		{"POST", "/other?%45IO=4"},
+		{"PUT", "/socket.io/" + good},
+		{"PATCH", "/socket.io/" + good},
+		{"DELETE", "/socket.io/" + good},
+		{"OPTIONS", "/socket.io/" + good},
+		{"QUERY", "/socket.io/" + good},
+		{"HEAD", "/socket.io/" + good},
+		{"post", "/socket.io/" + good},
+		{"GET", "/socket.io/" + good},
+		{"GET", "/socket.io/?EIO=4&transport=polling"},
+		{"GET", "/socket.io/x" + good},
 	} {
 		got := s.send(t.Context(), t, tt.method, tt.target, forged, header())
 		if got.status != http.StatusBadRequest {
@@ -184,8 +211,11 @@ func TestPolledOtherRequests(t *testing.T) {
 	header := http.Header{"Authorization": {"Bearer " + s.good}}
 	for _, tt := range []struct{ method, target, body string }{
 		{"POST", "/api/messages?filter[a]=1&transport=bus&sid=x&j=1", `{"d":1}`},
-		{"PUT", "/socket", "x"}, {"GET", "/socket.io/socket.io.js", ""}, {"GET", "/socket.io/socket.io.js?v=4", ""},
-		{"GET", "/socket.io/?EIO=4&transport=polling&t=Pq.1", ""}, {"GET", "/socket.io/?EIO=4&transport=polling&sid=x", ""},
+		{"PUT", "/socket", "x"},
+		{"GET", "/socket.io/socket.io.js", ""},
+		{"GET", "/socket.io/socket.io.js?v=4", ""},
+		{"GET", "/socket.io/?EIO=4&transport=polling&t=Pq.1", ""},
+		{"GET", "/socket.io/?EIO=4&transport=polling&sid=x", ""},
 		{"GET", "/socket.io/?EIO=4&transport=polling&room=a%20b&next=/x?y", ""},
 	} {
 		if got := s.send(t.Context(), t, tt.method, tt.target, tt.body, header); got.status != http.StatusOK {

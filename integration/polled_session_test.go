@@ -93,8 +93,10 @@ var polledEnds = map[string]struct {
 		}
 	}},
 	"max_session": {lines: "max_session 2s", end: func(*testing.T, *pollSite, siteOptions) {}, again: true},
-	"expiry": {token: func(s *pollSite) string { return s.issuer.expiring(soon(2 * time.Second)) },
-		end: func(*testing.T, *pollSite, siteOptions) {}},
+	"expiry": {
+		token: func(s *pollSite) string { return s.issuer.expiring(soon(2 * time.Second)) },
+		end:   func(*testing.T, *pollSite, siteOptions) {},
+	},
 	"replaced": {lines: "sessions_per_user 1 replace", end: func(t *testing.T, s *pollSite, _ siteOptions) {
 		s.logsInBy(t, "another", s.good)
 	}, again: true},
@@ -221,10 +223,14 @@ func TestAttackPolledTrust(t *testing.T) {
 	}{
 		// The new file has the old key, too: it is another trust all the same.
 		"key file": {"jwks_file {$FILE}", jwk(own), jwk(map[string]any{"keys": []any{own, strange}}), func(i *issuer) string { return i.token() }, true},
-		"audience in a placeholder": {"jwks_url {$JWKS}\naudience {file.{$FILE}}", []byte("chat"), []byte("other"),
-			func(i *issuer) string { return i.token(map[string]any{"aud": []string{"chat", "other"}}) }, true},
-		"secret in a placeholder": {"secret {file.{$FILE}}", []byte(secret), []byte("f" + secret[1:]),
-			func(i *issuer) string { return sign(jwt{alg: "HS256", key: []byte(secret), claims: i.claims()}) }, true},
+		"audience in a placeholder": {
+			"jwks_url {$JWKS}\naudience {file.{$FILE}}", []byte("chat"), []byte("other"),
+			func(i *issuer) string { return i.token(map[string]any{"aud": []string{"chat", "other"}}) }, true,
+		},
+		"secret in a placeholder": {
+			"secret {file.{$FILE}}", []byte(secret), []byte("f" + secret[1:]),
+			func(i *issuer) string { return sign(jwt{alg: "HS256", key: []byte(secret), claims: i.claims()}) }, true,
+		},
 		"nothing": {"jwks_file {$FILE}", jwk(own), jwk(own), func(i *issuer) string { return i.token() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
