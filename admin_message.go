@@ -42,7 +42,7 @@ func sendMessage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	message := proxy.Message{Data: body}
-	return forEachSocket(r.Context(), meant, func(s *socket) (*proxy.Gate, bool) {
+	return forEachLive(r.Context(), meant, func(s live) (*proxy.Gate, bool) {
 		g := s.queue(message)
 		return g, g != nil
 	})
@@ -60,28 +60,29 @@ func expireSessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return forEachSocket(r.Context(), meant, (*socket).expireNow)
+	return forEachLive(r.Context(), meant, live.expireNow)
 }
 
-// forEachSocket calls act, which does not wait, for all sockets and has the
+// forEachLive calls act, which does not wait, for all sessions and has the
 // gates that it returns flushed. That may go on after the return: each flush is
 // a goroutine of its own, which ends at the latest when the client is given up.
 // When ctx ends, because whoever has asked is gone, the rest is left alone. It
 // answers for how many act was true.
-func forEachSocket(ctx context.Context, all []*socket, act func(*socket) (*proxy.Gate, bool)) (any, error) {
+func forEachLive(ctx context.Context, all []live, act func(live) (*proxy.Gate, bool)) (any, error) {
 	var done reached
 	slots := make(chan struct{}, maxFlushing)
-	for _, s := range all {
+	for _, one := range all {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: ctx.Err()}
 		}
-		g, acted := act(s)
+		g, acted := act(one)
 		if acted {
 			done.Sockets++
 		}
-		if g == nil {
+		s, ok := one.(*socket)
+		if !ok || g == nil {
 			<-slots
 			continue
 		}

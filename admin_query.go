@@ -66,9 +66,9 @@ func filterOf(values url.Values) session.Filter {
 	}
 }
 
-// chosen returns the sockets that the parameters name: those of a filter, one
+// chosen returns the sessions that the parameters name: those of a filter, one
 // by its id, or all of them if that is said.
-func chosen(values url.Values) ([]*socket, error) {
+func chosen(values url.Values) ([]live, error) {
 	filter := filterOf(values)
 	switch {
 	case values.Has("all") && values.Get("all") != "true":
@@ -78,37 +78,26 @@ func chosen(values url.Values) ([]*socket, error) {
 	case values.Has("id") && !filter.IsZero():
 		return nil, badRequest(errors.New("id names one session: leave the other filters out"))
 	case values.Has("id"):
-		s := socketByID(values.Get("id"))
-		if s == nil {
+		one := liveByID(values.Get("id"))
+		if one == nil {
 			return nil, errNoSession
 		}
-		return []*socket{s}, nil
+		return []live{one}, nil
 	case filter.IsZero() && !values.Has("all"):
 		return nil, badRequest(fmt.Errorf("no filter: name whom you mean by %s, or all sessions by all=true",
 			listWords(filterWords)))
 	}
-	return socketsOf(filter), nil
+	return livesOf(filter), nil
 }
 
-// socketsOf returns the sockets that filter means.
-func socketsOf(filter session.Filter) []*socket {
-	var all []*socket
-	for _, found := range sockets.Find(filter) {
-		if s, ok := found.Socket.(*socket); ok {
-			all = append(all, s)
-		}
-	}
-	return all
-}
-
-// socketByID returns the socket with this id, or nil.
-func socketByID(id string) *socket {
+// liveByID returns what the session with this id is, or nil.
+func liveByID(id string) live {
 	found := sockets.Get(id)
 	if found == nil {
 		return nil
 	}
-	s, _ := found.Socket.(*socket)
-	return s
+	one, _ := found.Socket.(live)
+	return one
 }
 
 // pageLimit returns how many entries the page is to have.

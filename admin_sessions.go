@@ -39,7 +39,7 @@ func listSessions(r *http.Request) (any, error) {
 	found, total, next := sockets.Page(filterOf(values), values.Get("next"), limit)
 	page := sessionPage{Sessions: make([]sessionInfo, 0, len(found)), Total: total, Next: next}
 	for _, one := range found {
-		if s, ok := one.Socket.(*socket); ok {
+		if s, ok := one.Socket.(live); ok {
 			page.Sessions = append(page.Sessions, s.info())
 		}
 	}
@@ -50,7 +50,7 @@ func getSession(r *http.Request) (any, error) {
 	if _, err := adminQuery(r); err != nil {
 		return nil, err
 	}
-	s := socketByID(r.PathValue("id"))
+	s := liveByID(r.PathValue("id"))
 	if s == nil {
 		return nil, errNoSession
 	}
@@ -66,7 +66,7 @@ func endSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := socketByID(r.PathValue("id"))
+	s := liveByID(r.PathValue("id"))
 	if s == nil || !s.endByAdmin(code, values.Get("reason")) {
 		return nil, errNoSession
 	}

@@ -90,8 +90,9 @@ func (h *Handler) provisionDialect(ctx caddy.Context) error {
 	if speaks == nil {
 		return fmt.Errorf("module %T is no dialect", module)
 	}
-	if h.first != nil && h.HTTP == httpAuthenticate {
-		h.poller, _ = speaks.(dialect.Poller)
+	h.transport, _ = speaks.(dialect.PollingTransport)
+	if h.HTTP == httpAuthenticate {
+		h.poller = h.transport
 	}
 	h.dialect, h.dialectName = speaks, module.(caddy.Module).CaddyModule().ID.Name()
 	if err := h.checkTraits(h.dialect.Traits()); err != nil {

@@ -56,7 +56,11 @@ type request struct {
 	accepted bool
 	// control is of the answer; nil unless its body may log in.
 	control *http.ResponseController
-	repl    *caddy.Replacer
+	// polledBy is the connection of a handshake that may take over from polling,
+	// and login who has logged in on it, or on that of a request that polls.
+	polledBy polledKey
+	login    *polledLogin
+	repl     *caddy.Replacer
 	// shown is whose placeholders resolve: those of the innermost handler
 	// that has asked for a credential.
 	shown *atomic.Pointer[request]
@@ -168,7 +172,7 @@ func newRequest(r *http.Request, kind requestKind) (*request, error) {
 // isPreflight tells whether r is a CORS preflight, which browsers send without
 // any credential.
 func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+	return r.Method == http.MethodOptions && r.ContentLength == 0 && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
@@ -195,7 +199,11 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 	if h.poller != nil {
 		q.control = http.NewResponseController(w)
 	}
+	own := err == nil // the request has a credential of its own
 	identity, err := h.identify(r, q, found, err)
+	if err == nil && own {
+		err = h.checkPolled(r, q, identity)
+	}
 	if err != nil {
 		return h.refuse(w, r, q, found.Answer, err)
 	}
@@ -211,6 +219,12 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, next cadd
 		q.repl.Set(placeholderUser, auth.HeaderSafe(identity.User))
 	}
 	inner := q.on(r)
+	if q.kind == kindHTTP && q.login != nil {
+		q.session = q.login.session.ID
+		return h.servePolled(w, inner, func(w http.ResponseWriter, r *http.Request) error {
+			return h.servePlain(w, r, next, q)
+		}, q)
+	}
 	if q.kind == kindHTTP {
 		q.observeAdmitted()
 		return h.servePlain(w, inner, next, q)
@@ -283,7 +297,7 @@ func (h *Handler) identify(r *http.Request, q *request, found auth.Found, takeEr
 	}
 	h.warnForwarded(r)
 	if later {
-		if h.poller != nil {
+		if h.transport != nil {
 			id, err = h.identifyPolled(r, q)
 		}
 		if id != nil && err == nil { // the id of a connection proves nothing
@@ -364,6 +378,9 @@ func (h *Handler) tighten(w http.ResponseWriter, r *http.Request, next caddyhttp
 	err := h.origins.Check(r, scheme(r), false)
 	if id := q.tightenBy(h); err == nil && id != nil {
 		err = meet(h.rules, id)
+	}
+	if err == nil && q.login != nil {
+		err = polled.limit(q.login, h.policy)
 	}
 	if err != nil {
 		return h.refuse(w, r, q, "", err)

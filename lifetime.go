@@ -72,11 +72,15 @@ func (s *socket) limitsLocked() (renew *session.Policy, first time.Time, limit s
 	s.request.mu.Lock()
 	policies := s.request.policies
 	s.request.mu.Unlock()
+	opened := s.session.Opened
+	if l := s.login.Load(); l != nil { // one session with it
+		opened = l.session.Opened
+	}
 	for i, policy := range policies {
 		if policy.Renew {
 			renew = &policies[i]
 		}
-		at, by := policy.Deadline(s.session.Opened, s.validUntilLocked(), s.random)
+		at, by := policy.Deadline(opened, s.validUntilLocked(), s.random)
 		if by != session.NoLimit && (limit == session.NoLimit || at.Before(first)) {
 			first, limit = at, by
 		}

@@ -230,6 +230,7 @@ func TestNoticesInDocs(t *testing.T) {
 	}
 	all := []notice{
 		noticeOpened, noticeRefused, noticeRenewed, noticeSuspended, noticeResumed, noticeEnded, noticeRevoked, noticeLockedOut,
+		noticePolled, noticePolledEnded,
 	}
 	for _, n := range all {
 		if !strings.Contains(string(logs), "| `"+n.line+"` |") {

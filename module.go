@@ -56,7 +56,7 @@ const (
 // `{http.websocket_auth.source}` | Where the credential was: `subprotocol`, `query`, `header`, `cookie`, `first_message`, `every_message`, or `polling`: in the body of a plain request
 // `{http.websocket_auth.verifier}` | The verifier that vouched, such as `jwt`
 // `{http.websocket_auth.expires_at}` | When the credential ends, RFC 3339 in UTC
-// `{http.websocket_auth.session}` | The id of the socket
+// `{http.websocket_auth.session}` | The id of the socket, or of the login by polling
 // `{http.websocket_auth.error}` | On a refusal, the reason word
 type Handler struct {
 	// What logs call this site. Default: the name of the server and the first
@@ -137,10 +137,11 @@ type Handler struct {
 	first       *firstMessage // nil unless messages log in
 	every       *everyMessage // nil unless each message has a credential
 	dialect     dialect.Dialect
-	dialectName string            // both are empty where none is needed
-	poller      dialect.Poller    // nil unless clients may log in by polling
-	renew       *renewal          // nil unless credentials may be renewed
-	trust       [sha256.Size]byte // stands for the verifiers
+	dialectName string                   // both are empty where none is needed
+	transport   dialect.PollingTransport // nil unless the dialect has one
+	poller      dialect.PollingTransport // the same if its requests are let in by their credential
+	renew       *renewal                 // nil unless credentials may be renewed
+	trust       [sha256.Size]byte        // stands for the verifiers
 
 	pendingMax, pendingPerAddress int
 
@@ -270,7 +271,6 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 		return h.checkNested()
 	}
 	configured := h.VerifiersRaw // which are gone when they are loaded
-	h.trust = trustOf(configured)
 	modules, err := ctx.LoadModule(h, "VerifiersRaw")
 	if err != nil {
 		return err
@@ -282,6 +282,7 @@ func (h *Handler) provisionVerifiers(ctx caddy.Context) error {
 		}
 		h.verifiers = append(h.verifiers, v)
 	}
+	h.trust = trustOf(h.verifiers)
 	return keepApart(h.verifiers)
 }
 

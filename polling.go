@@ -1,18 +1,10 @@
 package websocketauth
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"os"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
@@ -27,64 +19,82 @@ import (
 // have 20.
 const maxPolledID = 256
 
-// polledBy returns the connection that r belongs to; none if its id is empty.
-func (h *Handler) polledBy(r *http.Request) polledKey {
-	if h.poller == nil {
-		return polledKey{}
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if ids := query["sid"]; err == nil && len(ids) == 1 && len(ids[0]) <= maxPolledID {
-		return polledKey{h.site(r), hostOf(r), h.trust, ids[0]}
-	}
-	return polledKey{}
-}
-
-// trustOf returns what stands for the verifiers that are configured.
-func trustOf(verifiers []json.RawMessage) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, v := range verifiers {
-		h.Write(v)
-		h.Write([]byte{0}) // no JSON holds one
-	}
-	h.Sum(sum[:0])
-	return sum
-}
-
 // identifyPolled identifies a request without a credential of a client that
 // polls. It returns no identity and no error for what may come before login: a
 // handshake, and the request that begins a connection.
 func (h *Handler) identifyPolled(r *http.Request, q *request) (*auth.Identity, error) {
-	key := h.polledBy(r)
-	id, err := h.polledIdentity(key)
-	if err != nil {
-		return nil, err
-	}
+	t, err := h.transportOf(r, q)
 	if q.kind == kindUpgrade {
-		return id, nil
-	}
-	switch polls, begins := h.isPolling(r); {
-	case polls && begins && r.Method == http.MethodGet:
-		return nil, nil //nolint:nilnil // see above
-	case polls && key.id != "" && r.Method == http.MethodGet:
-		if id == nil {
-			return h.awaitPolledLogin(r, key)
+		if err != nil {
+			return nil, err
 		}
-		return id, nil
-	case polls && key.id != "" && r.Method == http.MethodPost:
-		return h.identifyPost(r, q, key, id)
+		return h.identifyTakeover(r, q, t)
 	}
-	return nil, errNoPolledLogin
+	switch {
+	case !t.exact || r.Method != http.MethodGet && r.Method != http.MethodPost:
+		return nil, errNoPolledLogin
+	case err != nil:
+		return nil, err
+	case t.key.id == "" && r.Method == http.MethodGet:
+		return nil, nil //nolint:nilnil // see above
+	}
+	h.warnUnfiltered(auth.Found{Source: sourceQuery}) // the id is as good as a credential
+	if r.Method == http.MethodPost {
+		return h.identifyPost(r, q, t.key)
+	}
+	if polled.get(t.key) == nil {
+		return h.awaitPolledLogin(r, q, t.key)
+	}
+	return h.usePolled(r, q, t.key)
+}
+
+// identifyTakeover identifies the handshake of a socket that takes over from
+// polling.
+func (h *Handler) identifyTakeover(r *http.Request, q *request, t transportRequest) (*auth.Identity, error) {
+	q.polledBy = t.key
+	if polled.get(t.key) != nil {
+		return h.usePolled(r, q, t.key)
+	}
+	return nil, polled.endOf(t.key, time.Now())
 }
 
 var errNoPolledLogin = auth.Refuse(auth.ReasonMissing, "no configured source holds a credential, and nobody has logged in by polling")
 
-// polledIdentity returns who has logged in, nil if nobody has.
-func (h *Handler) polledIdentity(key polledKey) (*auth.Identity, error) {
-	id := polled.get(key, time.Now())
-	if id == nil {
-		return nil, nil //nolint:nilnil // see above
+// usePolled returns who has logged in on a connection.
+func (h *Handler) usePolled(r *http.Request, q *request, key polledKey) (*auth.Identity, error) {
+	l := polled.get(key)
+	if l == nil {
+		if over := polled.endOf(key, time.Now()); over != nil {
+			return nil, over
+		}
+		return nil, errNoPolledLogin
+	}
+	id, err := h.judgePolled(r.Context(), l)
+	if err != nil {
+		return nil, err
+	}
+	q.login = l
+	return id, nil
+}
+
+// judgePolled judges a login as if its credential had come again: by whether it
+// is revoked, its time, its key, and the rules. For all but the rules, which
+// another part of the site may not have, it ends for good.
+func (h *Handler) judgePolled(ctx context.Context, l *polledLogin) (*auth.Identity, error) {
+	id, err := polled.state(l, time.Now())
+	if err != nil {
+		return nil, err
 	}
 	if err := checkRevoked(id); err != nil {
+		polled.end(l, endRevoked.Cause, err)
+		return nil, err
+	}
+	if err := id.CheckBinding(ctx); err != nil {
+		return nil, err // of this client, which need not be that of the login
+	}
+	// One that cannot tell has vouched under this very configuration: see trustOf.
+	if err := h.vouchesStill(ctx, id); err != nil && !errors.Is(err, errCannotTell) {
+		polled.end(l, causeKeyGone, err)
 		return nil, err
 	}
 	return id, meet(h.rules, id)
@@ -94,10 +104,13 @@ func (h *Handler) polledIdentity(key polledKey) (*auth.Identity, error) {
 // connection has logged in: clients send it beside their login. Before that,
 // and after the end of a credential, the application is not asked, so that
 // nothing of its goes out. The request counts as pending.
-func (h *Handler) awaitPolledLogin(r *http.Request, key polledKey) (*auth.Identity, error) {
+func (h *Handler) awaitPolledLogin(r *http.Request, q *request, key polledKey) (*auth.Identity, error) {
+	if over := polled.endOf(key, time.Now()); over != nil {
+		return nil, over
+	}
 	ctx, evict := context.WithCancelCause(r.Context())
 	defer evict(nil)
-	done := h.state.pending.Add(clientNetwork(clientIP(r)), h.pendingMax, h.pendingPerAddress, func() {
+	done := h.state.pending.Add(clientNetwork(q.clientIP), h.pendingMax, h.pendingPerAddress, func() {
 		evict(auth.Refuse(reasonPendingFull, "newer sockets are waiting"))
 	})
 	defer done()
@@ -107,113 +120,84 @@ func (h *Handler) awaitPolledLogin(r *http.Request, key polledKey) (*auth.Identi
 	if evicted, is := errors.AsType[*auth.RefusedError](context.Cause(limited)); is {
 		return nil, evicted
 	}
-	id, err := h.polledIdentity(key)
-	if err == nil && id == nil {
-		err = errNoPolledLogin
-	}
-	return id, err
+	return h.usePolled(r, q, key)
 }
 
-// isPolling tells whether r is a request of the polling transport, and whether
-// it begins a connection. Others could reach parts of the application that no
-// login guards.
-func (h *Handler) isPolling(r *http.Request) (polls, begins bool) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	polls = err == nil && h.poller.Polls(r.URL.EscapedPath()) &&
-		len(query["transport"]) == 1 && query["transport"][0] == "polling" &&
-		len(query["EIO"]) == 1 && query["EIO"][0] == "4"
-	return polls, len(query["sid"]) == 0
+// identifyPost looks for a login in the body of r. Where somebody has logged in
+// before, each credential in it must be of the same identity.
+func (h *Handler) identifyPost(r *http.Request, q *request, key polledKey) (*auth.Identity, error) {
+	before := polled.get(key) == nil
+	if !before { // the application is not to be had by one that is over
+		if _, err := h.usePolled(r, q, key); err != nil {
+			return nil, err
+		}
+	}
+	credential, found, err := h.readPolled(r, q, before)
+	switch {
+	case err != nil:
+		return nil, err
+	case found:
+		q.presented = sourcePolling
+		return h.loginPolled(r, q, key, credential)
+	case before:
+		if over := polled.endOf(key, time.Now()); over != nil {
+			return nil, over
+		}
+		return nil, auth.Refuse(auth.ReasonMissing, "a message before the login")
+	}
+	return h.usePolled(r, q, key) // much may have happened while it was read
 }
 
-// identifyPost looks for a login in the body of r. id has logged in before, if
-// it is not nil.
-func (h *Handler) identifyPost(r *http.Request, q *request, key polledKey, id *auth.Identity) (*auth.Identity, error) {
-	limit := h.first.maxSize
-	if id != nil && r.ContentLength > limit {
-		return id, nil // too long to be a login
+// checkPolled judges a request that a credential of its own has let in as id's:
+// it must be no request of the transport, or exactly one, and nothing in it may
+// be somebody else's.
+func (h *Handler) checkPolled(r *http.Request, q *request, id *auth.Identity) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic while reading a request: %T", p)
+		}
+	}()
+	t, err := h.transportOf(r, q)
+	if err != nil || !t.exact {
+		return err
 	}
-	body, err := h.readLogin(r, q, id == nil)
+	if err := polled.claim(t.key.polledConn, id, time.Now()); err != nil {
+		return err
+	}
+	if q.kind != kindHTTP || r.Method != http.MethodPost {
+		return nil
+	}
+	credential, found, err := h.readPolled(r, q, false)
+	if err != nil || !found {
+		return err
+	}
+	inside, err := h.verifyPolled(r, credential)
+	if err != nil {
+		return err
+	}
+	return sameIdentity(id, inside)
+}
+
+// loginPolled verifies a credential that has come in a body, and has it log in.
+func (h *Handler) loginPolled(r *http.Request, q *request, key polledKey, credential string) (*auth.Identity, error) {
+	id, err := h.verifyPolled(r, credential)
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(body)) > limit {
-		if id == nil {
-			return nil, auth.Refuse(reasonMessageSize, "the body is too long for a login")
+	if old := polled.get(key); old != nil {
+		if renewed, err := polled.renew(old, id); renewed || err != nil {
+			q.login = old
+			return id, err
 		}
-		r.Body = readCloser{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
-		return id, nil
 	}
-	credential, forward, found, err := h.poller.PollingLogin(body)
-	if err != nil {
-		return nil, brokenBy(err)
+	if q.login, err = h.begin(h.newPolledLogin(r, q, key, id), id); err != nil {
+		return nil, err
 	}
-	setBody(r, forward)
-	switch {
-	case found:
-		q.presented = sourcePolling
-		return h.loginPolled(r, key, credential)
-	case id != nil:
-		return id, nil
-	}
-	return nil, auth.Refuse(auth.ReasonMissing, "a message before the login")
+	return id, nil
 }
 
-// readLogin reads as much of the body of r as a login may have, and a byte more.
-// A request before the login counts as pending, and has as long as a message
-// that logs in.
-func (h *Handler) readLogin(r *http.Request, q *request, before bool) ([]byte, error) {
-	reading := loginReading{control: q.control}
-	if before {
-		if err := q.control.SetReadDeadline(time.Now().Add(h.first.within)); err != nil {
-			return nil, fmt.Errorf("bounding the time of a login: %w", err)
-		}
-		defer h.state.pending.Add(clientNetwork(clientIP(r)), h.pendingMax, h.pendingPerAddress, reading.evict)()
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, h.first.maxSize+1))
-	switch evicted := reading.end(); {
-	case evicted:
-		return nil, auth.Refuse(reasonPendingFull, "newer sockets are waiting")
-	case before && errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, auth.Refuse(reasonLoginTimeout, "no login in time")
-	case err != nil:
-		return nil, auth.Refuse(reasonBadMessage, "the body cannot be read")
-	case before:
-		_ = q.control.SetReadDeadline(time.Time{}) // what fails here has failed before
-	}
-	return body, nil
-}
-
-// loginReading is the reading of a body that may log in. Its methods are safe
-// for concurrent use.
-type loginReading struct {
-	control *http.ResponseController
-
-	mu            sync.Mutex // guards the following
-	evicted, over bool
-}
-
-// evict ends the reading, to make room for others. If it has come to its end
-// meanwhile, the answer is left alone: its request may be over.
-func (l *loginReading) evict() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.over {
-		l.evicted = true
-		_ = l.control.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// end notes that there is nothing more to read, and reports whether the reading
-// was ended before.
-func (l *loginReading) end() (evicted bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.over = true
-	return l.evicted
-}
-
-// loginPolled verifies a credential that has come in a body.
-func (h *Handler) loginPolled(r *http.Request, key polledKey, credential string) (*auth.Identity, error) {
+// verifyPolled verifies a credential that has come in a body.
+func (h *Handler) verifyPolled(r *http.Request, credential string) (*auth.Identity, error) {
 	if credential == "" || len(credential) > auth.MaxCredential {
 		return nil, auth.Refuse(auth.ReasonMalformed, "the credential is empty or too long")
 	}
@@ -221,50 +205,102 @@ func (h *Handler) loginPolled(r *http.Request, key polledKey, credential string)
 	if err != nil {
 		return nil, err
 	}
-	if err := meet(h.rules, id); err != nil {
-		return nil, err
-	}
-	return id, polled.put(key, id, time.Now())
+	return id, meet(h.rules, id)
 }
 
 // loggedInByPolling has the socket belong to whom its client has logged in as
 // by polling meanwhile, and reports whether it has.
 func (s *socket) loggedInByPolling() bool {
-	id := polled.get(s.polledBy, time.Now())
-	if id == nil || checkRevoked(id) != nil || s.request.meetsRules(id) != nil {
+	l := polled.get(s.polledBy)
+	if l == nil {
 		return false
 	}
+	id, err := s.handler.judgePolled(s.handshake.Context(), l)
+	if err != nil || s.request.meetsRules(id) != nil {
+		return false
+	}
+	s.login.Store(l)
 	s.logIn(id, nil)
 	return true
 }
 
-// readCloser reads from one and closes the other.
-type readCloser struct {
-	io.Reader
-	io.Closer
-}
-
-// setBody gives r another body.
-func setBody(r *http.Request, body []byte) {
-	r.Body = readCloser{bytes.NewReader(body), r.Body}
-	r.ContentLength = int64(len(body))
-	r.TransferEncoding = nil
-	if r.Header.Get("Content-Length") != "" {
-		r.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+// handBackLogin gives up the login by polling that the socket has come of.
+func (s *socket) handBackLogin() {
+	if l := s.login.Load(); l != nil {
+		s.mu.Lock()
+		opened := s.gate != nil
+		s.mu.Unlock()
+		polled.handBack(l, s, opened)
 	}
 }
 
-// sameIdentity tells whether id is of whom old is.
-func sameIdentity(old, id *auth.Identity) error {
-	switch {
-	case id.Block != old.Block || id.Verifier != old.Verifier:
-		return auth.Refuse(reasonOtherIdentity, "another verifier has vouched for the credential")
-	case id.Issuer != old.Issuer:
-		return auth.Refuse(reasonOtherIdentity, "the credential has another issuer")
-	case id.Subject != old.Subject || id.Subject == "" && id.User != old.User:
-		return auth.Refuse(reasonOtherIdentity, "the credential has another subject")
-	case id.SessionID != "" && old.SessionID != "" && id.SessionID != old.SessionID:
-		return auth.Refuse(reasonOtherIdentity, "the credential has another sid")
+// servePolled has next serve a request that q's login vouches for. When that
+// ends, the request does, too.
+func (h *Handler) servePolled(w http.ResponseWriter, r *http.Request, next serveFunc, q *request) error {
+	ctx, cut := context.WithCancelCause(r.Context())
+	defer cut(nil)
+	use, err := polled.enter(q.login, h, cut)
+	if err != nil {
+		return h.refuse(w, r, q, "", err)
 	}
-	return nil
+	var over error
+	left := false
+	leave := func() {
+		left, over = true, polled.exit(q.login, use, r.Method == http.MethodGet && r.Context().Err() != nil)
+		if over == nil && r.Method == http.MethodPost && polled.settle(q.login, q) {
+			q.login.recheckLate()
+		}
+	}
+	defer func() {
+		if !left { // next has panicked
+			leave()
+		}
+	}()
+	// Entered first, then judged: nothing that ends the login slips between.
+	if _, err := h.judgePolled(ctx, q.login); err != nil {
+		return h.refuse(w, r, q, "", err)
+	}
+	q.observeAdmitted()
+	answer := &cutWriter{ResponseWriter: w, ctx: ctx}
+	err = next(answer, r.WithContext(ctx))
+	leave()
+	if over == nil {
+		return err
+	}
+	if answer.begun {
+		panic(http.ErrAbortHandler) // what is there must not look complete
+	}
+	return refuseStatus(w.Header(), r, reasonOf(over), over)
+}
+
+// serveFunc is what a handler further in does.
+type serveFunc func(http.ResponseWriter, *http.Request) error
+
+// cutWriter is the answer to a request, of which nothing goes on once its
+// context has ended. It has none of the other methods that w may have, by which
+// more could be written.
+type cutWriter struct {
+	http.ResponseWriter
+	ctx   context.Context
+	begun bool
+}
+
+// Unwrap is for [http.ResponseController], which flushes and sets deadlines.
+func (c *cutWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// WriteHeader implements [http.ResponseWriter].
+func (c *cutWriter) WriteHeader(status int) {
+	if c.ctx.Err() == nil {
+		c.begun = c.begun || status >= http.StatusOK
+		c.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements [http.ResponseWriter].
+func (c *cutWriter) Write(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	c.begun = true
+	return c.ResponseWriter.Write(p)
 }

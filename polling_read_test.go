@@ -37,7 +37,7 @@ func TestEvictedWhenRead(t *testing.T) {
 	w := &deadlineWriter{ResponseWriter: httptest.NewRecorder()}
 	read := make(chan error, 1)
 	go func() {
-		_, err := h.readLogin(r, &request{control: http.NewResponseController(w)}, true)
+		_, err := h.readBody(r, &request{control: http.NewResponseController(w)}, 1<<10, true)
 		w.over.Store(true)
 		read <- err
 	}()

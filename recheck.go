@@ -1,6 +1,7 @@
 package websocketauth
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -22,10 +23,8 @@ var endRechecked = proxy.End{Cause: "rechecked", Code: proxy.CloseForbidden, Rea
 // that their handshakes would come to now; a socket whose handshake would come
 // to none has lost its guard, and ends.
 func (a *App) recheck() {
-	for _, found := range sockets.Find(session.Filter{}) {
-		if s, ok := found.Socket.(*socket); ok && s.handler.app != a {
-			s.recheckBy(a)
-		}
+	for _, one := range livesOf(session.Filter{}) {
+		one.recheckBy(a)
 	}
 }
 
@@ -55,18 +54,22 @@ func (s *socket) recheckLate() {
 // endUnguarded ends the sockets that ask to be checked again, when nothing is
 // left that would guard them.
 func endUnguarded() {
-	for _, found := range sockets.Find(session.Filter{}) {
-		if s, ok := found.Socket.(*socket); ok && s.handler.recheck {
-			s.endRechecked()
-		}
+	for _, one := range livesOf(session.Filter{}) {
+		one.endUnguarded()
+	}
+}
+
+func (s *socket) endUnguarded() {
+	if s.handler.recheck {
+		s.endRechecked()
 	}
 }
 
 // recheckBy judges the socket by the handlers of a newer configuration. A panic
 // ends it.
 func (s *socket) recheckBy(a *App) {
-	if !s.handler.recheck && !a.rechecks.Load() {
-		return // nobody asks for it
+	if s.handler.app == a || !s.handler.recheck && !a.rechecks.Load() {
+		return // it is a's own, or nobody asks for it
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -84,7 +87,7 @@ func (s *socket) recheckBy(a *App) {
 	guard := guardOf(s.handshake, a.servers())
 	switch {
 	case guard == nil && s.handler.recheck:
-	case guard != nil && guard.recheck && !guard.wouldAdmit(s, id):
+	case guard != nil && guard.recheck && !guard.wouldAdmit(s.handshake, s.source(), id):
 	default:
 		return
 	}
@@ -145,22 +148,36 @@ func (g *guardWalk) routes(routes caddyhttp.RouteList) {
 	})
 }
 
-// wouldAdmit tells whether h would let the socket in, which is id's, as far as
-// can be told without the credential.
-func (h *Handler) wouldAdmit(s *socket, id *auth.Identity) bool {
-	r := s.handshake
-	ambient := s.source() == sourceCookie || h.sources.AmbientBefore(s.source()) && isFromPage(r)
+// wouldAdmit tells whether h would let in what r has opened, which is id's by a
+// credential of this source, as far as can be told without the credential.
+func (h *Handler) wouldAdmit(r *http.Request, source string, id *auth.Identity) bool {
+	ambient := source == sourceCookie || h.sources.AmbientBefore(source) && isFromPage(r)
 	if !h.InsecurePlaintext && !isPrivate(r) ||
 		h.origins.Check(r, scheme(r), ambient) != nil || meet(h.rules, id) != nil {
 		return false
 	}
+	return h.vouchesStill(r.Context(), id) == nil
+}
+
+// errCannotTell is for the verifiers that cannot tell.
+var errCannotTell = auth.Refuse(auth.ReasonUnknownKey, "no configured verifier can tell whether the credential counts")
+
+// vouchesStill asks the verifier of id whether it would vouch again, as far as
+// can be told without the credential.
+func (h *Handler) vouchesStill(ctx context.Context, id *auth.Identity) error {
 	now := time.Now()
+	refusal := error(errCannotTell)
 	for _, v := range h.verifiers {
 		// Of those of this name, it knows itself whether it is the one.
 		checker, ok := v.Verifier.(auth.Rechecker)
-		if ok && v.name == id.Verifier && checker.Recheck(r.Context(), id, now) == nil {
-			return true
+		if !ok || v.name != id.Verifier {
+			continue
 		}
+		err := checker.Recheck(ctx, id, now)
+		if err == nil {
+			return nil
+		}
+		refusal = err
 	}
-	return false
+	return refusal
 }

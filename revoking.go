@@ -35,11 +35,11 @@ func apply(r session.Revocation) (ended int) {
 	return end(r)
 }
 
-// end ends the sockets that r means, and returns how many.
+// end ends the sessions that r means, and returns how many.
 func end(r session.Revocation) (ended int) {
 	for _, found := range sockets.Find(r.Filter()) {
-		s, ok := found.Socket.(*socket)
-		if ok && r.Means(sockets.IdentityOf(found)) && s.revoke() {
+		one, ok := found.Socket.(live)
+		if ok && r.Means(sockets.IdentityOf(found)) && one.revoke() {
 			ended++
 		}
 	}
@@ -127,7 +127,14 @@ func (s *socket) identify(id *auth.Identity) error {
 	if err := checkRevoked(id); err != nil {
 		return err
 	}
-	return s.checkRoom(id)
+	if l := s.login.Load(); l != nil {
+		if err := polled.takeOver(l, s, id); err != nil {
+			return err
+		}
+	} else if err := polled.claim(s.polledBy.polledConn, id, time.Now()); err != nil {
+		return err
+	}
+	return s.handler.checkRoom(&s.session, id)
 }
 
 // revoke ends the socket because its credential is revoked, and reports

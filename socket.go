@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -50,8 +51,9 @@ type socket struct {
 	handshake *http.Request
 	speaker   dialect.Speaker // nil without a dialect
 	polledBy  polledKey
-	random    float64 // its place within the jitter
-	waiting   func()  // ends its counting as pending
+	login     atomic.Pointer[polledLogin] // by polling, that it has come of
+	random    float64                     // its place within the jitter
+	waiting   func()                      // ends its counting as pending
 
 	mu       sync.Mutex // guards the following
 	gate     *proxy.Gate
@@ -79,6 +81,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 		return h.refuse(w, r, q, answer, &auth.OutageError{Err: errors.New("this server is stopping")})
 	}
 	defer sockets.Remove(&s.session)
+	defer s.handBackLogin()
 	defer s.uncount()
 	if q.identity != nil {
 		// Registered first, then checked: no revocation slips between.
@@ -153,8 +156,9 @@ func (h *Handler) newSocket(r *http.Request, q *request) *socket {
 		handler: h, request: q, handshake: r,
 		session:  session.Session{ID: q.session, Site: h.site(r), Opened: now},
 		random:   rand.Float64(), //nolint:gosec // spreads load, guards nothing
-		identity: q.identity, since: now, polledBy: h.polledBy(r),
+		identity: q.identity, since: now, polledBy: q.polledBy,
 	}
+	s.login.Store(q.login)
 	s.session.Socket = s
 	s.session.Close = func() {
 		s.mu.Lock()
@@ -233,6 +237,9 @@ func (s *socket) endAs(e proxy.End) {
 		s.endsAs = &e
 	}
 	s.mu.Unlock()
+	if l := s.login.Load(); l != nil { // polling must not go on
+		polled.end(l, e.Cause, nil)
+	}
 	if g == nil {
 		return
 	}

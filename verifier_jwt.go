@@ -2,6 +2,7 @@ package websocketauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -102,6 +103,7 @@ type JWTVerifier struct {
 
 	cfg      auth.JWTConfig
 	jwt      *auth.JWT
+	resolved [sha256.Size]byte // stands for the configuration and the files
 	logger   *zap.Logger
 	acquired *heldKeys
 }
@@ -182,6 +184,10 @@ func (v *JWTVerifier) resolve(repl *caddy.Replacer) (*JWTVerifier, error) {
 
 // setUp makes the verifier from a resolved configuration.
 func (v *JWTVerifier) setUp(r *JWTVerifier) error {
+	all := newResolution()
+	if err := all.addJSON(r); err != nil {
+		return err
+	}
 	cfg := auth.JWTConfig{
 		Issuers: r.Issuers, Audiences: r.Audiences, AnyAudience: r.InsecureAnyAudience,
 		Algorithms: r.Algorithms, Types: r.Types,
@@ -195,7 +201,7 @@ func (v *JWTVerifier) setUp(r *JWTVerifier) error {
 		}
 		cfg.UserClaim = path
 	}
-	if err := v.loadKeys(r, &cfg); err != nil {
+	if err := v.loadKeys(r, &cfg, all); err != nil {
 		return err
 	}
 	// All that it resolves to: one of two that differ in anything does not speak
@@ -205,7 +211,7 @@ func (v *JWTVerifier) setUp(r *JWTVerifier) error {
 		return err
 	}
 	cfg.Block = blockHash(resolved)
-	v.cfg = cfg
+	v.cfg, v.resolved = cfg, all.sum()
 	v.jwt, err = auth.NewJWT(cfg)
 	return err
 }
@@ -223,8 +229,8 @@ func (v *JWTVerifier) leave(issuers []string) (err error) {
 	return err
 }
 
-// loadKeys sets the keys of cfg.
-func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig) error {
+// loadKeys sets the keys of cfg, and adds to all what their files hold.
+func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig, all *resolution) error {
 	if err := oneKeySource(r); err != nil {
 		return err
 	}
@@ -237,14 +243,14 @@ func (v *JWTVerifier) loadKeys(r *JWTVerifier, cfg *auth.JWTConfig) error {
 		cfg.Keys = keys
 		return nil
 	case r.JWKSFile != "":
-		keys, err := v.readKeys(r.JWKSFile)
+		keys, err := v.readKeys(r.JWKSFile, all)
 		if err != nil {
 			return err
 		}
 		cfg.Keys = keys
 		return nil
 	}
-	return v.acquire(r, cfg)
+	return v.acquire(r, cfg, all)
 }
 
 // oneKeySource refuses several key sources: which of them verifies a token
@@ -269,7 +275,7 @@ func oneKeySource(r *JWTVerifier) error {
 }
 
 // readKeys reads the key file.
-func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
+func (v *JWTVerifier) readKeys(path string, all *resolution) (*auth.StaticKeys, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file: %w", err)
@@ -281,6 +287,7 @@ func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file: %w", err)
 	}
+	all.add(text)
 	keys, odd, err := auth.NewStaticKeys(text)
 	if err != nil {
 		return nil, fmt.Errorf("jwks_file %s: %w", path, err)
@@ -294,7 +301,7 @@ func (v *JWTVerifier) readKeys(path string) (*auth.StaticKeys, error) {
 
 // acquire takes the key sets that are fetched from the pool: one for
 // jwks_url, else one for each issuer.
-func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig) error {
+func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig, all *resolution) error {
 	source := keySource{url: r.JWKSURL, allowHTTP: r.InsecureHTTPKeys}
 	var ca *x509.CertPool
 	if r.CA != "" {
@@ -302,6 +309,7 @@ func (v *JWTVerifier) acquire(r *JWTVerifier, cfg *auth.JWTConfig) error {
 		if ca, source.ca, err = loadCA(r.CA); err != nil {
 			return err
 		}
+		all.add(source.ca[:])
 	}
 	take := func() (auth.KeySet, error) {
 		keys, err := acquireKeys(source, ca, v.logger)
@@ -353,6 +361,9 @@ func (v *JWTVerifier) Verify(ctx context.Context, credential string, now time.Ti
 	return v.jwt.Verify(ctx, credential, now)
 }
 
+// Resolved implements [resolver].
+func (v *JWTVerifier) Resolved() [sha256.Size]byte { return v.resolved }
+
 // Recheck implements [auth.Rechecker].
 func (v *JWTVerifier) Recheck(ctx context.Context, id *auth.Identity, now time.Time) error {
 	if v.jwt == nil {
@@ -383,6 +394,7 @@ var (
 	_ retainer              = (*JWTVerifier)(nil)
 	_ blockVerifier         = (*JWTVerifier)(nil)
 	_ issuerVerifier        = (*JWTVerifier)(nil)
+	_ resolver              = (*JWTVerifier)(nil)
 	_ auth.KeySet           = (*pooledKeys)(nil)
 	_ caddy.Provisioner     = (*JWTVerifier)(nil)
 	_ caddy.CleanerUpper    = (*JWTVerifier)(nil)

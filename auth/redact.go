@@ -84,9 +84,11 @@ func foldParameter(name string) string {
 // URI returns a URI, or a path with a query, without tokens in the path and
 // without the values of parameters that hold credentials. From the query on,
 // nothing is left of a URI that cannot be parsed.
-func (r Redactor) URI(s string) string { return r.uri(s, 0) }
+func (r Redactor) URI(s string) string { return r.uri(s, 0, false) }
 
-func (r Redactor) uri(s string, depth int) string {
+// uri is URI for what stands depth URLs deep in another one. polls: that one is
+// of a client of Engine.IO.
+func (r Redactor) uri(s string, depth int, polls bool) string {
 	end := strings.IndexAny(s, "?#")
 	if end < 0 {
 		return redactPath(s)
@@ -98,7 +100,8 @@ func (r Redactor) uri(s string, depth int) string {
 	case depth >= maxNesting || !isReadable(s):
 		return path + mark + Redacted
 	}
-	redacted := r.query(query, depth)
+	polls = polls || isEngineIO(s[:end], query)
+	redacted := r.query(query, depth, polls)
 	if redacted == query && path == s[:end] {
 		return s
 	}
@@ -120,8 +123,28 @@ func isReadable(s string) bool {
 	return err == nil
 }
 
+// isEngineIO tells whether a path and a readable query are of a client of
+// Engine.IO, the transport of Socket.IO. The id in the query is as good as a
+// credential once somebody has logged in: see isEngineID.
+func isEngineIO(path, query string) (is bool) {
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
+	path = strings.ToLower(path)
+	is = strings.Contains(path, "socket.io") || strings.Contains(path, "engine.io")
+	eachParameter(query, func(start, end int) {
+		name, _, _ := strings.Cut(query[start:end], "=")
+		is = is || hasName(name, func(part string) bool { return part == "eio" || part == "transport" })
+	})
+	return is
+}
+
+// isEngineID tells whether a part of a name is that of the id of a connection
+// of Engine.IO. Elsewhere a parameter of this name may be anything.
+func isEngineID(part string) bool { return part == "sid" }
+
 // query returns a readable query without the credentials in it.
-func (r Redactor) query(query string, depth int) string {
+func (r Redactor) query(query string, depth int, polls bool) string {
 	var out strings.Builder
 	kept, secret := 0, false
 	eachParameter(query, func(start, end int) {
@@ -129,17 +152,17 @@ func (r Redactor) query(query string, depth int) string {
 		name, value, hasValue := strings.Cut(parameter, "=")
 		// After a ";" without a "=", the value before may simply go on.
 		goesOn := secret && !hasValue && start > 0 && query[start-1] == ';'
-		secret = goesOn || r.Secret(name)
+		secret = goesOn || r.Secret(name) || polls && hasName(name, isEngineID)
 		var redacted string
 		switch {
 		case goesOn && parameter != "":
 			redacted = Redacted
 		case !hasValue:
-			redacted = r.nested(parameter, depth)
+			redacted = r.nested(parameter, depth, polls)
 		case secret && value != "":
-			redacted = r.nested(name, depth) + "=" + Redacted
+			redacted = r.nested(name, depth, polls) + "=" + Redacted
 		default:
-			redacted = r.nested(name, depth) + "=" + r.nested(value, depth)
+			redacted = r.nested(name, depth, polls) + "=" + r.nested(value, depth, polls)
 		}
 		if redacted != parameter {
 			out.WriteString(query[kept:start])
@@ -158,6 +181,12 @@ func (r Redactor) query(query string, depth int) string {
 // whose name may still be encoded, or a header. Of a structured name, such as
 // auth[token], each part counts.
 func (r Redactor) Secret(name string) bool {
+	return hasName(name, func(part string) bool { return r.parameters[part] })
+}
+
+// hasName tells whether is holds for a name, or for a part of a structured one,
+// in the form that [foldParameter] gives. Of what cannot be decoded it does.
+func hasName(name string, is func(part string) bool) bool {
 	if strings.ContainsAny(name, "%+") {
 		var err error
 		if name, err = url.QueryUnescape(name); err != nil {
@@ -166,11 +195,11 @@ func (r Redactor) Secret(name string) bool {
 	}
 	name = foldParameter(name)
 	if !strings.ContainsAny(name, "[]?#") {
-		return r.parameters[name]
+		return is(name)
 	}
 	isBorder := func(c rune) bool { return strings.ContainsRune("[]?#", c) }
 	for part := range strings.FieldsFuncSeq(name, isBorder) {
-		if r.parameters[part] {
+		if is(part) {
 			return true
 		}
 	}
@@ -179,13 +208,13 @@ func (r Redactor) Secret(name string) bool {
 
 // nested returns a name or value of a query without the credentials in it. It
 // may be a URL itself, encoded or, where a client has put a second "?", not.
-func (r Redactor) nested(s string, depth int) string {
-	s = r.uri(s, depth+1)
+func (r Redactor) nested(s string, depth int, polls bool) string {
+	s = r.uri(s, depth+1, polls)
 	if !strings.Contains(s, "%") {
 		return s
 	}
 	decoded, err := url.QueryUnescape(s)
-	if err != nil || r.uri(decoded, depth+1) != decoded {
+	if err != nil || r.uri(decoded, depth+1, polls) != decoded {
 		return Redacted
 	}
 	return s

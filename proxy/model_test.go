@@ -146,16 +146,19 @@ var farewellWords = []Message{Text("farewell"), {Binary: true, Data: []byte("far
 // reader lets all pass, some of it as a frame of the gate's own.
 func (m *model) reader(seed uint64) Reader {
 	judge := func(msg Message) Verdict {
-		if m.loggingIn.CompareAndSwap(false, true) {
-			m.rig.gate.Resume(time.Now().Add(time.Hour))
-			m.loggedIn.Store(true)
-		}
 		if (uint64(len(msg.Data))+seed)%3 > 0 {
 			return Verdict{Whole: true}
 		}
 		return Verdict{Instead: []Passage{{Message: msg}}}
 	}
-	return &modelReader{testReader{client: judge, app: judge}, m}
+	client := func(msg Message) Verdict {
+		if m.loggingIn.CompareAndSwap(false, true) {
+			m.rig.gate.Resume(time.Now().Add(time.Hour))
+			m.loggedIn.Store(true)
+		}
+		return judge(msg)
+	}
+	return &modelReader{testReader{client: client, app: judge}, m}
 }
 
 type modelReader struct {

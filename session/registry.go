@@ -102,14 +102,16 @@ type Registry struct {
 
 // Add registers s, of which nobody is known yet. It must be called before the
 // client is told that its socket is open. It returns false, and does nothing,
-// once Drain was called: a socket that is opened then would not be closed.
+// once Drain was called: a socket that is opened then would not be closed. A
+// session that was removed may be added again: it keeps its place among those of
+// its subject.
 func (r *Registry) Add(s *Session) bool {
-	s.ended = make(chan struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining {
 		return false
 	}
+	s.ended = make(chan struct{}) // under the lock: Drain waits for it
 	if r.sessions == nil {
 		r.sessions = make(map[string]*Session)
 		r.subjects.link = func(s *Session) *link { return &s.bySubject }

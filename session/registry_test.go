@@ -432,3 +432,39 @@ func TestRegistryUnderLoad(t *testing.T) {
 		t.Errorf("%d are left, want %d", r.Len(), 8*150)
 	}
 }
+
+// A session that gives way to another one and comes back is found as before, and
+// keeps its place among those of its subject.
+func TestRegistryAddAgain(t *testing.T) {
+	t.Parallel()
+	var r Registry
+	of := Identity{Issuer: "i", Subject: "u"}
+	all := []*Session{{ID: "0"}, {ID: "1"}, {ID: "2"}}
+	for _, s := range all {
+		r.Add(s)
+		r.Identify(s, of)
+	}
+	r.Remove(all[0])
+	if got := ids(r.Find(Filter{Subject: "u"})); got != "1 2" {
+		t.Errorf("without it: %s", got)
+	}
+	if !r.Add(all[0]) {
+		t.Fatal("not added")
+	}
+	r.Identify(all[0], of)
+	if got := ids(r.Find(Filter{Subject: "u"})); got != "1 2 0" {
+		t.Errorf("found: %s", got)
+	}
+	if got := ids(r.Before(all[2])); got != "0 1" {
+		t.Errorf("before the last: %s", got)
+	}
+	for _, s := range all {
+		s.Close = func() { go r.Remove(s) }
+	}
+	if left := r.Drain(0, time.Minute); left != 0 {
+		t.Errorf("%d are left", left)
+	}
+	if r.Add(all[0]) {
+		t.Error("added after the end")
+	}
+}

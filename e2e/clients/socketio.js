@@ -19,6 +19,7 @@ const renewals = /^\/token-\d+$/;
 export function startSocketIO() {
 	return startApp((server, app) => {
 		app.renewals = [];
+		app.admins = [];
 		const service = new Server(server, {
 			pingInterval: 300, pingTimeout: 3000, connectTimeout: 3000, serveClient: false,
 		});
@@ -28,6 +29,7 @@ export function startSocketIO() {
 		});
 		service.on("connection", (socket) => serve(socket, app));
 		service.of(renewals).on("connection", ({ handshake }) => app.renewals.push(handshake.auth));
+		service.of("/admin").on("connection", ({ handshake }) => app.admins.push(handshake.auth));
 		return { close: () => service.close() };
 	});
 }

@@ -17,8 +17,9 @@ export const together = { concurrency: true, timeout: 20_000 };
  *   trust
  */
 export async function startGates(gates) {
-	const ports = await freePorts(Object.keys(gates).length);
+	const [admin, ...ports] = await freePorts(Object.keys(gates).length + 1);
 	const started = new Gates();
+	started.admin = `127.0.0.1:${admin}`;
 	try {
 		started.issuer = await startIssuer();
 		for (const name of Object.keys(gates)) {
@@ -43,6 +44,15 @@ class Gates {
 	/** The URL of a socket through a gate. */
 	socket(name, path = "/") {
 		return `ws://${this.hosts.get(name)}${path}`;
+	}
+
+	/** Does a request to the admin API, and returns its answer. */
+	async manage(method, path) {
+		const response = await fetch(`http://${this.admin}/websocket_auth/${path}`, {
+			method, headers: { Origin: `http://${this.admin}` },
+		});
+		assert.equal(response.status, 200, await response.clone().text());
+		return response.json();
 	}
 
 	/** Issues a token to user that lives for so many seconds. */
@@ -82,7 +92,7 @@ class Gates {
 	}
 }
 
-function caddyfile({ hosts, issuer }, gates) {
+function caddyfile({ hosts, issuer, admin }, gates) {
 	const sites = Object.entries(gates).map(([name, { app, words }]) => `
 http://${hosts.get(name)} {
 	bind 127.0.0.1
@@ -104,7 +114,7 @@ http://${hosts.get(name)} {
 }`);
 	return `
 {
-	admin off
+	admin ${admin}
 	persist_config off
 	grace_period 1s
 	log default {
