@@ -20,7 +20,8 @@ func (brokenSpeaker) App(dialect.State, proxy.Message) ([]dialect.Part, error)  
 func (brokenSpeaker) Say(dialect.Event, dialect.Facts) dialect.Words              { panic("say") }
 func (brokenSpeaker) Idle() bool                                                  { panic("idle") }
 func (brokenSpeaker) Foreign(proxy.Message) bool                                  { panic("foreign") }
-func (brokenSpeaker) Follow([]byte)                                               { panic("follow") }
+
+func (brokenSpeaker) Follow([]byte) { panic("follow") }
 
 func (brokenSpeaker) AtBorder() bool                         { panic("border") }
 func (brokenSpeaker) SkipClient(dialect.State, []byte) error { panic("skip") }

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -95,12 +96,7 @@ func (s *stompScanner) plainEnd(line string) bool {
 	s.cr, s.named, s.last = false, false, 0
 	if s.state == stompCommand {
 		s.command, s.crlf = line, crlf
-		for _, command := range s.commands() {
-			if line == command {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(s.commands(), line)
 	}
 	if crlf != s.crlf || line != "" && !named {
 		return false
@@ -144,10 +140,8 @@ func likeSTOMP(m []byte) bool {
 	line, _, _ := bytes.Cut(m, []byte{'\n'})
 	first := strings.ToUpper(string(stompFold(line)))
 	for _, list := range [][]string{stompLogins, stompCommands, stompAnswers} {
-		for _, command := range list {
-			if first == command {
-				return true
-			}
+		if slices.Contains(list, first) {
+			return true
 		}
 	}
 	return false
