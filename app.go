@@ -49,6 +49,7 @@ type App struct {
 	longest *atomic.Int64          // nanoseconds that a token may live
 	// rechecks: some handler ends sockets of before that it would refuse.
 	rechecks *atomic.Bool
+	matchers *matcherCheck
 	// generation counts configurations: a later one has a greater one.
 	generation int64
 	// servesAlone: while the store is away, what is known counts.
@@ -98,6 +99,7 @@ const (
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.held, a.longest, a.rechecks = new(atomic.Pointer[fleet]), new(atomic.Int64), new(atomic.Bool)
+	a.matchers = new(matcherCheck)
 	a.generation = generations.Add(1)
 	if err := a.check(); err != nil {
 		return err

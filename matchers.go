@@ -3,22 +3,53 @@ package websocketauth
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
+// matcherCheck is what is the same for all handlers of a configuration. It is
+// found out once: there may be hundreds.
+type matcherCheck struct {
+	once  sync.Once
+	known *derived
+	err   error // of a route of a server
+}
+
 // checkMatchers refuses a route to us whose matcher looks at what makes a
 // request a WebSocket handshake. Each HTTP version has its own shape of it, in
 // any letter case, so such a matcher is a way around us.
-func checkMatchers(ctx caddy.Context) error {
-	known := derivedIn(serversOf(ctx))
+func (a *App) checkMatchers(ctx caddy.Context) error {
+	a.matchers.once.Do(func() { a.matchers.known, a.matchers.err = checkServers(serversOf(ctx)) })
+	if a.matchers.err != nil {
+		return a.matchers.err
+	}
+	known := *a.matchers.known
 	here, lists := routesHere(ctx)
+	known.uri = or(known.uri, known.rewritten(lists))
+	return known.check(here)
+}
+
+// checkServers judges the routes of servers that lead to a handler of ours.
+func checkServers(servers []*caddyhttp.Server) (known *derived, err error) {
+	known = derivedIn(servers)
+	var here []caddyhttp.Route
+	var lists []caddyhttp.RouteList
+	for _, server := range servers {
+		lists = append(lists, server.Routes)
+		here = append(here, leadingHere(server.Routes)...)
+	}
 	known.uri = known.rewritten(lists)
+	return known, known.check(here)
+}
+
+// check refuses what matches by a handshake in the routes that lead here.
+func (d *derived) check(here []caddyhttp.Route) error {
 	for _, route := range here {
 		for _, set := range viewOf(route).matchers {
 			for _, m := range set {
-				if what := known.seenBy(m); what != "" {
+				if what := d.seenBy(m); what != "" {
 					return fmt.Errorf("the matcher '%s' in front of websocket_auth looks at %s: it would be a way around it, "+
 						"because HTTP/1.1, HTTP/2 and HTTP/3 handshakes look different; remove the matcher "+
 						"(other requests pass anyway, see http) or match on a path", m.name, what)
@@ -42,29 +73,32 @@ func serversOf(ctx caddy.Context) (servers []*caddyhttp.Server) {
 }
 
 // routesHere returns the routes that lead to the handler that is being
-// provisioned, and the lists in which they stand, the outermost first: those up
-// to the server's have their matchers already and their handlers still as text.
+// provisioned, other than those of servers, and the lists in which they stand,
+// the outermost first: they have their matchers already and their handlers still
+// as text.
 func routesHere(ctx caddy.Context) (here []caddyhttp.Route, lists []caddyhttp.RouteList) {
-	add := func(routes caddyhttp.RouteList) {
-		lists = append(lists, routes)
-		for _, route := range routes {
-			if leadsHere(route) {
-				here = append(here, route)
-			}
-		}
-	}
 	for _, module := range ctx.Modules() {
 		switch m := module.(type) {
 		case *caddyhttp.App:
 			for _, server := range m.Servers {
-				add(server.Routes)
 				here = append(here, invokersOf(server)...)
 			}
 		case *caddyhttp.Subroute:
-			add(m.Routes)
+			lists = append(lists, m.Routes)
+			here = append(here, leadingHere(m.Routes)...)
 		}
 	}
 	return here, lists
+}
+
+// leadingHere returns those of routes in which a handler of ours is.
+func leadingHere(routes caddyhttp.RouteList) (here []caddyhttp.Route) {
+	for _, route := range routes {
+		if leadsHere(route) {
+			here = append(here, route)
+		}
+	}
+	return here
 }
 
 // leadsHere tells whether a handler of ours is in the route.

@@ -15,22 +15,26 @@ import (
 // through lists to us, "" if by nothing.
 func (d *derived) rewritten(lists []caddyhttp.RouteList) string {
 	for _, routes := range lists {
-		for i, route := range routes {
-			if !leadsHere(route) {
-				continue
+		var earlier []rewriting
+		for _, route := range routes {
+			if leadsHere(route) {
+				for _, r := range earlier {
+					if r.group == "" || r.group != route.Group { // else who has come through it does not come to us
+						return r.what
+					}
+				}
 			}
-			for _, earlier := range routes[:i] {
-				if earlier.Terminal || earlier.Group != "" && earlier.Group == route.Group {
-					continue // who has come through it does not come to us
-				}
-				if what := d.rewrittenBy([]routeView{viewOf(earlier)}, ""); what != "" {
-					return what
-				}
+			if what := d.rewrittenBy([]routeView{viewOf(route)}, ""); what != "" && !route.Terminal {
+				earlier = append(earlier, rewriting{route.Group, what})
 			}
 		}
 	}
 	return ""
 }
+
+// rewriting is a route that rewrites the URI by what a handshake looks like, and
+// goes on to those behind it.
+type rewriting struct{ group, what string }
 
 // rewrittenBy returns by what of a handshake routes rewrite the URI, to which
 // only requests come that were told apart by what.

@@ -187,7 +187,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app
-	if err := checkMatchers(ctx); err != nil {
+	if err := app.checkMatchers(ctx); err != nil {
 		return err
 	}
 	if err := h.checkWords(); err != nil {

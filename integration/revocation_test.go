@@ -210,12 +210,13 @@ func TestRevocationIssuers(t *testing.T) {
 			for name := range issuers {
 				conns[name], peers[name] = open(name, kind)
 			}
+			// A token of a later second than the revocation would be good.
+			header := s.named(map[string]any{"iss": issuers[revoked], "sub": kind, "jti": kind, "sid": kind})
 			name, _ := issuers[revoked].(string)
 			if _, ended := s.revoke(t, map[string]any{"issuer": name, field: kind}); ended != 1 {
 				t.Errorf("%s: %d sockets have ended, want 1", kind, ended)
 			}
 			for name, c := range conns {
-				header := s.named(map[string]any{"iss": issuers[name], "sub": kind, "jti": kind, "sid": kind})
 				if name == revoked {
 					c.closes(t, closeUnauthorized)
 					s.expects(t, kind+" of "+name, header, http.StatusUnauthorized)
