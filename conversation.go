@@ -93,7 +93,10 @@ func (s *socket) reading() *proxy.Reading {
 		r.Reader = skippedConversation{followedConversation{c, skipper}, skipper}
 	}
 	if h.first != nil {
-		r.Limit, r.OpenLimit = h.first.maxSize, h.first.openSize
+		r.Limit = h.first.maxSize
+	}
+	if h.every != nil {
+		r.OpenLimit = h.first.openSize
 	}
 	if h.renew != nil {
 		r.HoldMessages, r.HoldBytes = h.renew.holdMessages, h.renew.holdSize

@@ -137,8 +137,8 @@ func TestAttackPendingFromManyAddresses(t *testing.T) {
 		c.pings(t, "still here")
 		c.says(t, token)
 		c.accepted(t, exp)
+		s.socket(t) // the application is not told of a client that has gone before
 		c.vanish()
-		s.socket(t)
 	}
 }
 
