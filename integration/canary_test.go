@@ -71,7 +71,7 @@ func (c *canaries) talkTo(t testing.TB, addr, flow, path string, header []string
 		ws := newWSConn(conn.br, conn, func() { conn.Close() })
 		for _, message := range messages {
 			opcode := byte(opText)
-			if strings.HasPrefix(message, "\x10") {
+			if strings.HasPrefix(message, "\x10") || strings.HasPrefix(message, "\xC0") {
 				opcode = opBinary
 			}
 			_ = ws.write(opcode, []byte(message)) // may have been closed
@@ -257,7 +257,14 @@ func (c *canaries) loggedIn(t testing.TB) {
 				header = append(header, "Sec-WebSocket-Protocol: "+d.protocol)
 			}
 			for _, message := range d.messages(token) {
-				c.talk(t, flow, "/"+d.name, header, message, "after it")
+				after := "after it"
+				switch d.name { // whose streams take nothing else
+				case "stomp":
+					after = "SEND\ndestination:a\n\nafter it\x00"
+				case "mqtt":
+					after = "\xC0\x00" // a ping
+				}
+				c.talk(t, flow, "/"+d.name, header, message, after)
 				if kind == "good" {
 					c.talk(t, flow, "/"+d.name, header, message[:len(message)-10])
 				}
