@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,9 +150,11 @@ func TestTLS(t *testing.T) {
 	n.revoke(jti("one"))
 
 	unknown := startNodeWith(t, Config{URL: "rediss://" + redis.address()})
-	unknown.await("an outage", catchUp, func() bool { return len(unknown.told()) == 1 })
-	if text := unknown.told()[0].Error(); !strings.Contains(text, "certificate") || unknown.count("Complete") != 0 {
-		t.Errorf("an unknown authority is trusted, or not the reason: %s", text)
+	unknown.await("the reason", catchUp, func() bool { // a late machine has timed out before
+		return slices.ContainsFunc(unknown.told(), func(err error) bool { return strings.Contains(err.Error(), "certificate") })
+	})
+	if unknown.count("Complete") != 0 {
+		t.Error("an unknown authority is trusted")
 	}
 }
 
