@@ -37,6 +37,9 @@ http://%[2]s {
 	handle ` + everyPath + ` {
 		import app
 	}
+	handle ` + graphQLPath + ` {
+		import app
+	}
 	handle {
 		import app
 	}
@@ -86,6 +89,12 @@ http://%[2]s {
 	handle ` + everyPath + ` {
 		import app {
 			from every_message
+		}
+	}
+	handle ` + graphQLPath + ` {
+		import app {
+			from first_message
+			dialect graphql
 		}
 	}
 	handle {

@@ -28,7 +28,7 @@ type row struct {
 	name string
 	unit unit
 	// goal is the largest ratio that is aimed at or, where it is set, extra
-	// the largest difference.
+	// the largest difference. Where neither is, there is none.
 	goal    float64
 	samples []sample
 	extra   float64
@@ -46,9 +46,13 @@ func writeTable(w io.Writer, rows []row) {
 				r.unit.format(r.extra), r.unit.format(s.guarded-s.alone))
 			continue
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | **%.2f** | %.2f to %.2f (%d) | ≤ %.2f |\n",
+		goal := "–"
+		if r.goal > 0 {
+			goal = fmt.Sprintf("≤ %.2f", r.goal)
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | **%.2f** | %.2f to %.2f (%d) | %s |\n",
 			r.name, r.unit.format(s.alone), r.unit.format(s.guarded),
-			s.ratio, s.low, s.high, len(r.samples), r.goal)
+			s.ratio, s.low, s.high, len(r.samples), goal)
 	}
 }
 

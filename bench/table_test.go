@@ -12,11 +12,13 @@ func TestWriteTable(t *testing.T) {
 	writeTable(&out, []row{
 		{"CPU per message", microseconds, 1.02, []sample{{10_000, 10_000}, {10_000, 12_000}, {10_000, 11_000}}, 0},
 		{"memory per socket", kibibytes, 0.8, []sample{{100 << 10, 75 << 10}}, 0},
+		{"CPU without a goal", microseconds, 0, []sample{{10_000, 15_000}}, 0},
 	})
 	want := `| | Caddy alone | with websocket_auth | ratio | lowest to highest round | goal |
 |---|---:|---:|---:|---:|---:|
 | CPU per message | 10.0 µs | 11.0 µs | **1.10** | 1.00 to 1.20 (3) | ≤ 1.02 |
 | memory per socket | 100.0 KiB | 75.0 KiB | **0.75** | 0.75 to 0.75 (1) | ≤ 0.80 |
+| CPU without a goal | 10.0 µs | 15.0 µs | **1.50** | 1.50 to 1.50 (1) | – |
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

@@ -14,9 +14,10 @@ import (
 // Where credentials travel in messages. Caddy alone passes them on, and the
 // application echoes them; so each answer, whoever gives it, is one message.
 const (
-	firstPath = "/first"
-	renewPath = "/renew"
-	everyPath = "/every"
+	firstPath   = "/first"
+	renewPath   = "/renew"
+	everyPath   = "/every"
+	graphQLPath = "/graphql"
 )
 
 // login is a message that logs in or renews.
@@ -28,9 +29,48 @@ func everyMessage(token string) []byte {
 	return []byte(`{"id":7,"op":"say","room":"lobby","text":"` + strings.Repeat("hello ", 20) + `","token":"` + token + `"}`)
 }
 
+// graphQLLogin is what a client of graphql-ws begins with.
+func graphQLLogin(token string) []byte {
+	return []byte(`{"type":"connection_init","payload":{"token":"` + token + `"}}`)
+}
+
+// graphQLNext is a message of such a client, of about size bytes.
+func graphQLNext(size int) []byte {
+	const begin = `{"id":"7","type":"subscribe","payload":{"query":"subscription { said(room: 1) { text } }","variables":{"text":"`
+	return []byte(begin + strings.Repeat("hello ", max(0, size-len(begin))/6) + `"}}}`)
+}
+
+// plainMessage is a message of the application's own, of about size bytes.
+func plainMessage(size int) []byte {
+	const begin = `{"type":"say","id":7,"room":"lobby","lines":["hello"`
+	return []byte(begin + strings.Repeat(`,"hello, and hello again"`, max(0, size-len(begin))/25) + `]}`)
+}
+
+// readMetrics are those of messages without a credential, on sockets that one
+// has been found in: all their messages are read.
+func readMetrics() (metrics []cpuMetric) {
+	for _, kind := range []struct {
+		dialect, path string
+		message       []byte
+	}{
+		{"json", firstPath, plainMessage(200)},
+		{"json", firstPath, plainMessage(16 << 10)},
+		{"graphql", graphQLPath, graphQLNext(200)},
+		{"graphql", graphQLPath, graphQLNext(16 << 10)},
+	} {
+		metrics = append(metrics, cpuMetric{
+			name: fmt.Sprintf("CPU per message and its echo after a login by message, %s, %s", kind.dialect, sizeName(len(kind.message))),
+			work: func(_ context.Context, b *bench, s *side, _ int) (int, error) {
+				return sayAgain(s.talking[kind.path], kind.message, b.plan.slice)
+			},
+		})
+	}
+	return metrics
+}
+
 // talkMetrics are those of messages that are read.
 func talkMetrics() []cpuMetric {
-	return []cpuMetric{
+	return append(readMetrics(), []cpuMetric{
 		{
 			name: "CPU per handshake with login by the first message, token seen before",
 			goal: 1.25,
@@ -73,13 +113,15 @@ func talkMetrics() []cpuMetric {
 				return sayAgain(s.talking[everyPath], everyMessage(b.seen), b.plan.slice)
 			},
 		},
-	}
+	}...)
 }
 
 // startTalking opens the sockets whose messages are read, and logs in.
 func (b *bench) startTalking(ctx context.Context, s *side) error {
 	s.talking = make(map[string][]*websocket.Conn)
-	for path, hello := range map[string][]byte{renewPath: login(b.seen), everyPath: everyMessage(b.seen)} {
+	for path, hello := range map[string][]byte{
+		firstPath: login(b.seen), renewPath: login(b.seen), everyPath: everyMessage(b.seen), graphQLPath: graphQLLogin(b.seen),
+	} {
 		for range messageSockets {
 			conn, err := s.driver.dialPath(ctx, path)
 			if err != nil {
@@ -103,10 +145,20 @@ func (b *bench) startTalking(ctx context.Context, s *side) error {
 
 // say sends a text message and reads one answer.
 func say(conn *websocket.Conn, message []byte) error {
+	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
+	if err != nil {
+		return err
+	}
+	return sayPrepared(conn, prepared)
+}
+
+// sayPrepared is say for a message that is often said. It is one frame, as that
+// of a browser.
+func sayPrepared(conn *websocket.Conn, message *websocket.PreparedMessage) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if err := conn.WriteMessage(websocket.TextMessage, message); err != nil {
+	if err := conn.WritePreparedMessage(message); err != nil {
 		return fmt.Errorf("sending: %w", err)
 	}
 	return listen(conn)
@@ -131,11 +183,15 @@ func listen(conn *websocket.Conn) error {
 // sayAgain sends the message on all sockets at once for as long as d, each
 // when the answer to the one before has come. It returns how often.
 func sayAgain(conns []*websocket.Conn, message []byte, d time.Duration) (int, error) {
+	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
+	if err != nil {
+		return 0, err
+	}
 	end := time.Now().Add(d)
 	counts := make([]int, len(conns))
-	err := parallel(len(conns), len(conns), func(i int) error {
+	err = parallel(len(conns), len(conns), func(i int) error {
 		for time.Now().Before(end) {
-			if err := say(conns[i], message); err != nil {
+			if err := sayPrepared(conns[i], prepared); err != nil {
 				return err
 			}
 			counts[i]++

@@ -225,7 +225,7 @@ func (a *assembler) collect(p []byte, to sink) (int, error) {
 	if a.frame.Op.control() {
 		a.ctl = append(a.ctl, p[:k]...)
 	} else {
-		a.raw = append(a.raw, p[:k]...)
+		a.raw = append(a.makeRoom(k), p[:k]...)
 		a.payload += int64(k)
 	}
 	a.left -= int64(k)
@@ -236,6 +236,19 @@ func (a *assembler) collect(p []byte, to sink) (int, error) {
 		return k, nil
 	}
 	return k, a.endFrame(to)
+}
+
+// roomAhead is for how many times as much as has come of a message room is made.
+// A header costs its sender nothing, whatever length it promises.
+const roomAhead = 4
+
+// makeRoom returns a.raw with room for k bytes and, where that needs a new
+// buffer, for what else is still to come of the frame.
+func (a *assembler) makeRoom(k int) []byte {
+	if cap(a.raw)-len(a.raw) >= k {
+		return a.raw
+	}
+	return slices.Grow(a.raw, int(min(a.left, roomAhead*int64(len(a.raw)+k))))
 }
 
 func (a *assembler) endFrame(to sink) error {

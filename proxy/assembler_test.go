@@ -350,6 +350,26 @@ func TestTrickleCostsLittle(t *testing.T) {
 	}
 }
 
+// Room is made once for a frame that comes in two or three pieces, but not for
+// what a header merely promises.
+func TestRoomIsMadeAhead(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ size, first, least, most int }{
+		{16 << 10, 4 << 10, 16 << 10, 24 << 10},
+		{1 << 20, 4 << 10, 16 << 10, 32 << 10},
+		{1 << 20, 20, 0, 256},
+	} {
+		a := assembler{scan: &scanner{fromClient: true}, limit: 1 << 20}
+		p := fromClient(finBinary, string(make([]byte, tc.size)))
+		if _, err := a.feed(p[:tc.first], &recorder{t: t}); err != nil {
+			t.Fatal(err)
+		}
+		if got := cap(a.raw); got < tc.least || got > tc.most {
+			t.Errorf("%d of %d bytes: room for %d, want %d to %d", tc.first, tc.size, got, tc.least, tc.most)
+		}
+	}
+}
+
 // A sink that wants no more gets nothing more.
 func TestAssemblerStops(t *testing.T) {
 	t.Parallel()
