@@ -45,9 +45,10 @@ but keys are fetched. The token is not printed, and it must not be given as an
 argument, because other users of the machine can see those.
 
 The configuration is the Caddyfile in the current folder, unless --config names
-another file. --site chooses among several websocket_auth by name, by host, or
-by the server's name in JSON. --certificate is the one that the client shows, as
-PEM, for tokens that are bound to one.
+another file. --site chooses among several websocket_auth by name, by host, by
+the server's name in JSON, or by both as sessions lists them, such as
+srv0/chat.example.com. --certificate is the one that the client shows, as PEM,
+for tokens that are bound to one.
 
 The exit status is 0 if all that were chosen accept the token, else 1.
 `,

@@ -94,7 +94,8 @@ func hostsOf(route map[string]any) []string {
 }
 
 // chooseHandlers returns the handlers that site names by their name, host or
-// server; all of them if it is empty.
+// server, or by server and host, as sessions lists them; all of them if it is
+// empty.
 func chooseHandlers(found []foundHandler, site string) ([]foundHandler, error) {
 	if len(found) == 0 {
 		return nil, errors.New("the configuration has no websocket_auth")
@@ -105,7 +106,7 @@ func chooseHandlers(found []foundHandler, site string) ([]foundHandler, error) {
 	var chosen []foundHandler
 	var names []string
 	for _, f := range found {
-		if site == f.name() || site == f.server || slices.Contains(f.hosts, site) {
+		if site == f.name() || site == f.server || slices.Contains(f.hosts, strings.TrimPrefix(site, f.server+"/")) {
 			chosen = append(chosen, f)
 		}
 		names = append(names, f.String())

@@ -158,6 +158,14 @@ func TestInspect(t *testing.T) {
 			[]string{"(mail)", "accepted by 1 of 1"},
 		},
 		{
+			"one of two sites, as sessions lists one without a name",
+			inspectSite("") + strings.ReplaceAll(inspectSite(""), "chat", "mail"),
+			inspectToken(t, "mail", "", soon),
+			[]string{"--site", "srv0/mail.example.com"},
+			true,
+			[]string{"(mail)", "accepted by 1 of 1"},
+		},
+		{
 			"both of two sites", inspectSite("") + strings.ReplaceAll(inspectSite(""), "chat", "mail"),
 			inspectToken(t, "mail", "", soon), nil, false,
 			[]string{"accepted by 1 of 2"},
