@@ -183,7 +183,7 @@ func TestMessagesRefused(t *testing.T) {
 		`"sources":[{"source":"subprotocol","early":true}]`:                                              {"from subprotocol takes no early"},
 		`"sources":[{"source":"cookie","names":["a"],"on_bad":"drop"}]`:                                  {"from cookie takes no on_bad"},
 		`"sources":[{"source":"first_message","within":"-1s"}]`:                                          {"within -1s", "1m0s"},
-		`"sources":[{"source":"first_message","within":"61s"}]`:                                          {"within 1m1s", "1m0s"},
+		`"sources":[{"source":"first_message","within":"61s"}]`:                                          {"within 1m1s is not above 0", "1m0s"},
 		`"sources":[{"source":"first_message","max_size":-1}]`:                                           {"max_size -1", "1KiB to 16MiB"},
 		`"sources":[{"source":"first_message","max_size":1023}]`:                                         {"max_size 1023", "1KiB to 16MiB"},
 		`"sources":[{"source":"every_message","max_size":16777217}]`:                                     {"max_size 16777217", "1KiB to 16MiB"},
@@ -254,6 +254,19 @@ func TestMessagesOfNested(t *testing.T) {
 		_, err := load(config)
 		if err == nil || !strings.Contains(err.Error(), "no verifier") || !strings.Contains(err.Error(), "remove "+word) {
 			t.Errorf("%s: %v, want %q in it", config, err, word)
+		}
+	}
+}
+
+// TestNestedNeedsARule: whoever has tried to tighten another one, and has
+// written nothing that does, is told what would.
+func TestNestedNeedsARule(t *testing.T) {
+	load := handlerLoader(t)
+	for _, config := range []string{`{}`, `{"reject":"close"}`, `{"name":"admin"}`} {
+		_, err := load(config)
+		if err == nil || !strings.Contains(err.Error(), "add one with verify") ||
+			!strings.Contains(err.Error(), "origins, require, max_session or on_expiry close") {
+			t.Errorf("%s: %v, want both ways out in it", config, err)
 		}
 	}
 }

@@ -296,7 +296,8 @@ func (h *Handler) checkNested() error {
 		return errors.New(outer + "add one with verify, e.g. verify jwt <jwks_url>, or remove 'from'")
 	case len(h.Require) == 0 && len(h.Origins) == 0 && h.MaxSession == 0 && !closes:
 		return errors.New("websocket_auth has no verifier: add one with verify, " +
-			"e.g. verify jwt <jwks_url> { audience <aud> }")
+			"e.g. verify jwt <jwks_url> { audience <aud> }; to tighten another one in front of it, " +
+			"add origins, require, max_session or on_expiry close")
 	case h.HTTP != "":
 		return errors.New(outer + "remove 'http', which is the other one's")
 	case h.InsecurePlaintext:

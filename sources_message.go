@@ -103,7 +103,7 @@ func (s Source) checkMessages() error {
 	case len(s.Names) > 0 || len(s.Forms) > 0:
 		return fmt.Errorf("from %s takes neither names nor forms: the dialect says where the credential is", s.Source)
 	case within < 0 || within > maxWithin:
-		return fmt.Errorf("within %s is not between 0 and %s: a socket that has not logged in is open to everybody", within, maxWithin)
+		return fmt.Errorf("within %s is not above 0 and at most %s: a socket that has not logged in is open to everybody", within, maxWithin)
 	case s.MaxSize != 0 && (s.MaxSize < minMessageSize || s.MaxSize > maxMessageSize):
 		return fmt.Errorf("max_size %d is not from 1KiB to 16MiB", s.MaxSize)
 	case s.Early && s.Source == sourceEveryMessage:

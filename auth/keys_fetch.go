@@ -213,7 +213,11 @@ func freshFor(header http.Header, now time.Time) time.Duration {
 func checkKeyURL(name, raw string, allowHTTP bool) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Opaque != "" || u.Fragment != "" {
-		return fmt.Errorf("%s is not a URL such as https://id.example.com/jwks.json", name)
+		example := "https://id.example.com/jwks.json"
+		if name == "issuer" {
+			example = "https://id.example.com"
+		}
+		return fmt.Errorf("%s is not a URL such as %s", name, example)
 	}
 	shown := plainURL(raw)
 	switch {
@@ -223,7 +227,7 @@ func checkKeyURL(name, raw string, allowHTTP bool) error {
 		return fmt.Errorf("%s %s is neither https nor http", name, shown)
 	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
 		return fmt.Errorf("%s %s is plain http to another machine, where keys can be exchanged on the way: "+
-			"use https, or set insecure_http_keys in verify jwt", name, shown)
+			"use https, or set insecure_http_keys, which only verify jwt has", name, shown)
 	}
 	for param := range u.Query() {
 		if looksSecret(param) {

@@ -321,6 +321,12 @@ func TestKeyURLs(t *testing.T) {
 		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
 			t.Errorf("checkKeyURL(%q, %v): %v, want %q", row.url, row.allowHTTP, err, row.want)
 		}
+		if strings.Contains(fmt.Sprint(err), "is not a URL") && !strings.Contains(err.Error(), "/jwks.json") {
+			t.Errorf("checkKeyURL(%q): %v, want the URL of a key set as the example", row.url, err)
+		}
+		if row.want == "insecure_http_keys" && (err == nil || !strings.Contains(err.Error(), "only verify jwt")) {
+			t.Errorf("checkKeyURL(%q): %v: websocket_logout has no such word", row.url, err)
+		}
 		if err != nil && (strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "jwks_url")) {
 			t.Errorf("error %q", err)
 		}
@@ -335,6 +341,16 @@ func TestKeyURLs(t *testing.T) {
 			r.Close()
 			t.Errorf("%+v: no error", cfg)
 		}
+	}
+}
+
+// TestIssuerThatIsNoURL: the example is an issuer, not a key set, which would
+// be tried next.
+func TestIssuerThatIsNoURL(t *testing.T) {
+	t.Parallel()
+	err := checkIssuerURL("id.example.com", false)
+	if err == nil || !strings.HasSuffix(err.Error(), "such as https://id.example.com") {
+		t.Errorf("%v, want an issuer as the example", err)
 	}
 }
 
