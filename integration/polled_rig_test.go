@@ -97,12 +97,14 @@ func startPollSite(t *testing.T, o siteOptions) *pollSite {
 	return s
 }
 
-// fill puts tokens in the place of their names.
+// fill puts tokens in the place of their names, all at once: a token may happen
+// to have the name of another one in it.
 func (s *pollSite) fill(text string) string {
+	var pairs []string
 	for name, token := range s.of {
-		text = strings.ReplaceAll(text, name, token)
+		pairs = append(pairs, name, token)
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // pollAnswer is the answer to a request.
@@ -126,7 +128,7 @@ func (s *pollSite) send(ctx context.Context, t *testing.T, method, target, body 
 	}
 	maps.Copy(r.Header, header)
 	r.Header.Del("Transfer-Encoding")
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: patience}}
+	client := http.Client{Transport: adminTransport{&http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: patience}}}
 	answer, err := client.Do(r)
 	if err != nil {
 		return pollAnswer{err: err}
