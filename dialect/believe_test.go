@@ -145,6 +145,18 @@ func one(as func(message string) string) func(believed, string) []string {
 	return func(_ believed, message string) []string { return []string{as(message)} }
 }
 
+// inSocketIO is a disguise of a CONNECT packet of Socket.IO's, by what follows
+// its type.
+func inSocketIO(as func(rest string) []string) func(believed, string) []string {
+	return func(_ believed, m string) []string {
+		rest, is := strings.CutPrefix(m, "40")
+		if !is {
+			return []string{m}
+		}
+		return as(rest)
+	}
+}
+
 // body splits a message into what stands in front of its JSON, and that.
 func body(message string) (head, text string) {
 	i := strings.IndexAny(message, "{[")
@@ -185,11 +197,31 @@ var disguises = []disguise{
 	{"padded", inBody(func(text string) string { return text + strings.Repeat(" ", 17000) })},
 	{"behind white space", inBody(func(text string) string { return " \n\t" + text })},
 	{"behind white space, with its prefix", func(b believed, m string) []string {
-		if b.name != "json with records" { // no server of Socket.IO's takes any
+		if head, _ := body(m); head == "" {
 			return []string{m}
 		}
 		return []string{" " + m, "\ufeff" + m, "\n" + m}
 	}},
+	{"types by half of their bytes", inSocketIO(func(rest string) []string {
+		return []string{"D0" + rest, "t0" + rest, "dp" + rest, "4P" + rest, "$ " + rest}
+	})},
+	{"behind a length of Engine.IO 3", inSocketIO(func(rest string) []string {
+		n := len("40" + rest)
+		length := fmt.Sprint(n)
+		bytes := string([]byte{0, byte(n / 10), byte(n % 10)})
+		return []string{
+			length + ":40" + rest, length + ":D0" + rest, bytes + "?40" + rest, bytes + "\xff40" + rest,
+			"\x00" + length + "?40" + rest, " " + length + ":40" + rest,
+		}
+	})},
+	{"behind another packet", inSocketIO(func(rest string) []string {
+		return []string{"42[\"x\"]\x1e40" + rest, "3\x1e\x1e40" + rest, "PING\x1e40" + rest, "\x1e40" + rest}
+	})},
+	{inText + "behind another packet, loosely", inSocketIO(func(rest string) []string {
+		return []string{"42[\"x\"]\x1eD0" + rest, "42[\"x\"]\x1e 40" + rest, "42[\"x\"]\x1e" + fmt.Sprint(len(rest)+2) + ":40" + rest}
+	})},
+	{"behind a comment of Java's", inBody(func(text string) string { return "#x\n# y\r\n" + text })},
+	{"behind a prefix that is not to run", inBody(func(text string) string { return ")]}'\n" + text })},
 	{"behind control characters", func(b believed, m string) (out []string) {
 		head, text := body(m)
 		if text == "" {
@@ -250,7 +282,7 @@ var disguises = []disguise{
 	{"an object in place of a text", func(_ believed, m string) []string {
 		return []string{strings.NewReplacer(`"{\"`, `{"`, `\"}"`, `"}`, `\"`, `"`).Replace(m)}
 	}},
-	{inBinaryOnly + "UTF-16 and UTF-32", func(b believed, m string) []string {
+	{"UTF-16 and UTF-32", func(b believed, m string) []string {
 		if head, text := body(m); head != "" || text == "" {
 			return []string{m}
 		}
@@ -405,8 +437,10 @@ func TestForeignPasses(t *testing.T) {
 			if !m.Binary {
 				long.Data = append(bytes.Clone(m.Data), strings.Repeat("x", 600)...)
 			}
-			if !d.Start(b.opening).Foreign(long) {
-				t.Errorf("%s: %.20q does not pass if it is too long", b.name, long.Data)
+			// What may be behind the beginning of these is not known.
+			unknown := b.name == "json with records" || strings.HasPrefix(b.name, "socketio") && !m.Binary
+			if d.Start(b.opening).Foreign(long) == unknown {
+				t.Errorf("%s: %.20q passes if it is too long: %v", b.name, long.Data, !unknown)
 			}
 		}
 	}

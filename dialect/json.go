@@ -88,8 +88,12 @@ func (s *jsonSpeaker) App(st State, m proxy.Message) ([]Part, error) {
 // Idle implements Speaker. Any message may carry a credential.
 func (s *jsonSpeaker) Idle() bool { return false }
 
-// Foreign implements Speaker.
+// Foreign implements Speaker. What records there are behind the first one its
+// beginning does not tell.
 func (s *jsonSpeaker) Foreign(begin proxy.Message) bool {
+	if s.d.separator != "" {
+		return false
+	}
 	body, _, _, ok := s.d.body(begin.Data)
 	if !ok {
 		return len(trimJSONSpace(body)) > 0 && !s.d.couldBegin(body)

@@ -158,7 +158,7 @@ func mayHold(m proxy.Message, words ...string) bool {
 // writesOtherwise tells whether a decoder may read other letters in m than
 // those that stand there.
 func writesOtherwise(m proxy.Message) bool {
-	if m.Binary && isWide(trimJSONSpace(m.Data)) {
+	if isWide(trimJSONFront(m.Data)) { // in a text message, too: some read its bytes
 		return true
 	}
 	for p := m.Data; ; p = p[2:] {

@@ -106,13 +106,10 @@ type socketIOSpeaker struct {
 // Idle is false: a client may connect to further namespaces at any time.
 func (s *socketIOSpeaker) Idle() bool { return false }
 
-// Foreign is true for all that cannot be a CONNECT packet.
+// Foreign is true for what is binary and no CONNECT packet to anybody. A text is
+// a packet to all servers, and some find further ones behind its beginning.
 func (s *socketIOSpeaker) Foreign(begin proxy.Message) bool {
-	if begin.Binary {
-		return !isTextConnect(begin.Data)
-	}
-	kind := packetOf(begin.Data)
-	return kind == packetForeign || kind == packetOther
+	return begin.Binary && !couldConnect(begin)
 }
 
 // namespace is the Context of a CONNECT packet, as it stands in the packet;
@@ -120,17 +117,17 @@ func (s *socketIOSpeaker) Foreign(begin proxy.Message) bool {
 type namespace string
 
 func (s *socketIOSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
-	if m.Binary {
-		if isTextConnect(m.Data) {
-			return nil, ErrProtocol
-		}
-		return asWhole, nil
+	kind := packetForeign
+	if !m.Binary {
+		kind = packetOf(m.Data)
 	}
-	switch packetOf(m.Data) {
-	case packetConnect:
+	switch {
+	case kind == packetConnect:
 		return s.connect(st, m)
-	case packetBad:
+	case kind == packetBad || couldConnect(m):
 		return nil, ErrProtocol
+	case m.Binary:
+		return asWhole, nil
 	default:
 		return s.engine(st, m), nil
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
 )
 
 // Poller is a dialect whose clients may log in by a plain HTTP request, before
@@ -119,11 +121,65 @@ func messageOf(message []byte) packetKind {
 	}
 }
 
-// isTextConnect tells whether a binary message holds what would be a CONNECT
-// packet with a namespace or an object if it were text.
-func isTextConnect(data []byte) bool {
-	return packetOf(data) == packetConnect && len(data) > len(socketIOConnect) &&
-		bytes.IndexByte([]byte("{/"), data[len(socketIOConnect)]) >= 0
+// couldConnect tells whether a message that is no packetConnect could be one to
+// some server, or hold one. Servers of Java's take white space off, go by the
+// lower half of a type's byte, so that D0 is 40, read the lengths that
+// Engine.IO 3 has in front of packets, take several packets out of one message,
+// and do the same with binary messages. Attachments are binary, too, and may be
+// long: behind their beginning only what is written plainly counts.
+func couldConnect(m proxy.Message) bool {
+	if connectsLoosely(m.Data, m.Binary) {
+		return true
+	}
+	for rest := m.Data; ; {
+		i := bytes.IndexByte(rest, recordEnd)
+		if i < 0 {
+			return false
+		}
+		rest = rest[i+1:]
+		if m.Binary && carriesConnect(rest) || !m.Binary && connectsLoosely(rest, false) {
+			return true
+		}
+	}
+}
+
+// connectsLoosely tells whether a packet is a CONNECT packet to some server.
+func connectsLoosely(packet []byte, binary bool) bool {
+	trimmed := trimJSONSpace(packet)
+	if !binary {
+		if kind := packetOf(trimmed); kind == packetConnect || kind == packetBad {
+			return true
+		}
+	}
+	for _, p := range [][]byte{packet, trimmed, behindLength(packet), behindLength(trimmed)} {
+		if len(p) > len(socketIOConnect) && p[0]&0xf == 4 && p[1]&0xf == 0 && (p[2] == '{' || p[2] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+// carriesConnect tells whether p begins with a CONNECT packet that has a
+// namespace or an object.
+func carriesConnect(p []byte) bool {
+	rest, is := bytes.CutPrefix(p, []byte(socketIOConnect))
+	return is && len(rest) > 0 && (rest[0] == '{' || rest[0] == '/')
+}
+
+// maxLengthHead is how long what stands for the length of a packet is at most.
+const maxLengthHead = 10
+
+// behindLength returns what follows the length that Engine.IO 3 has in front of
+// a packet, in text or binary; nothing if there is none.
+func behindLength(p []byte) []byte {
+	head := p[:min(len(p), maxLengthHead)]
+	if i := bytes.IndexAny(head, ":?"); i > 0 && (p[0] == 0 || p[0] >= '0' && p[0] <= '9') {
+		return p[i+1:]
+	}
+	if i := bytes.IndexByte(head, 0xff); i > 0 && p[0] <= 1 {
+		return p[i+1:]
+	}
+	return nil
 }
 
 // readConnect reads a packetConnect. What real clients never send is an error,

@@ -8,7 +8,8 @@ import (
 
 // beginsLikeJSON tells whether data begins, after white space and a byte order
 // mark, as a JSON text does from which a decoder may take members: an array, an
-// object, a text that may hold either, or a comment in front of them. It knows
+// object, a text that may hold either, or a comment in front of them, and what
+// else some decoders skip there. It knows
 // them in UTF-16 and UTF-32, too, which some decoders find out by themselves.
 func beginsLikeJSON(data []byte) bool {
 	if len(data) == 0 {
@@ -18,12 +19,37 @@ func beginsLikeJSON(data []byte) bool {
 	case '{', '[', '"': // at no cost, as most are
 		return true
 	}
-	data = trimJSONSpace(data)
+	data = trimJSONFront(data)
 	if isWide(data) {
 		return true
 	}
 	return len(data) > 0 && bytes.IndexByte([]byte(`{["`), data[0]) >= 0 ||
 		len(data) > 1 && data[0] == '/' && (data[1] == '/' || data[1] == '*')
+}
+
+// notToRun is what some servers write in front of JSON so that no page can run
+// it, and what readers of Java leave out.
+const notToRun = ")]}'"
+
+// trimJSONFront returns data without what may stand in front of its value, but
+// for comments that nobody takes for anything else: white space, lines that
+// begin with #, which are comments to readers of Java, and notToRun.
+func trimJSONFront(data []byte) []byte {
+	for {
+		data = trimJSONSpace(data)
+		switch {
+		case len(data) > 0 && data[0] == '#':
+			end := bytes.IndexAny(data, "\r\n")
+			if end < 0 {
+				return nil
+			}
+			data = data[end:]
+		case bytes.HasPrefix(data, []byte(notToRun)):
+			data = data[len(notToRun):]
+		default:
+			return data
+		}
+	}
 }
 
 // trimJSONSpace returns data without what decoders, and applications that trim

@@ -23,7 +23,7 @@ func couldBeJSON(data []byte, whole bool) bool {
 	if tolerable(data, whole) {
 		return true
 	}
-	if !isWide(trimJSONSpace(data)) {
+	if !isWide(trimJSONFront(data)) {
 		return false
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
@@ -37,7 +37,7 @@ func couldBeJSON(data []byte, whole bool) bool {
 // foreignJSON tells whether a message that begins so is no JSON to anybody. One
 // that begins with nothing but white space is not known to be foreign.
 func foreignJSON(begin proxy.Message) bool {
-	switch data := trimJSONSpace(begin.Data); {
+	switch data := trimJSONFront(begin.Data); {
 	case len(data) == 0:
 		return false
 	case !beginsLikeJSON(data):
@@ -89,7 +89,7 @@ type tolerantReader struct {
 // that holds a text. If it is not whole, anything may be behind it.
 func tolerable(text []byte, whole bool) bool {
 	r := tolerantReader{nest: make([]byte, 0, maxDepth)}
-	text = trimJSONSpace(text)
+	text = trimJSONFront(text)
 	for i := 0; i < len(text); {
 		n := skippable(text[i:])
 		if n == 0 {
