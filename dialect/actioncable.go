@@ -126,7 +126,10 @@ const (
 )
 
 func (s *cableSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
-	if !s.reads && m.Binary || st == Open && !(s.reads && mayHold(m, "subscribe", "message")) {
+	switch {
+	case s.reads && begunWithout(m.Data) && refusedWithout(st, m, s.Client):
+		return nil, ErrProtocol
+	case !s.reads && m.Binary || st == Open && !(s.reads && mayHold(m, "subscribe", "message")):
 		return asWhole, nil
 	}
 	found, err := s.outer.findIn(m)

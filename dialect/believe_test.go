@@ -282,6 +282,16 @@ var disguises = []disguise{
 	{"an object in place of a text", func(_ believed, m string) []string {
 		return []string{strings.NewReplacer(`"{\"`, `{"`, `\"}"`, `"}`, `\"`, `"`).Replace(m)}
 	}},
+	{inBinaryOnly + "with bytes that some leave out", func(b believed, m string) []string {
+		if strings.HasPrefix(b.name, "socketio") { // no server decodes binary ones like this
+			return []string{m}
+		}
+		out := []string{strings.ReplaceAll(m, `"`, "\xff\""), "\xff\x80" + m}
+		for _, word := range append(believedTypes, b.names...) {
+			out = append(out, strings.ReplaceAll(m, word, word[:1]+"\xff"+word[1:]))
+		}
+		return out
+	}},
 	{"UTF-16 and UTF-32", func(b believed, m string) []string {
 		if head, text := body(m); head != "" || text == "" {
 			return []string{m}

@@ -99,7 +99,10 @@ const graphQLInit = "connection_init"
 
 // Client implements Speaker.
 func (d *graphQL) Client(st State, m proxy.Message) ([]Part, error) {
-	if st == Open && !mayHold(m, graphQLInit) {
+	switch {
+	case begunWithout(m.Data) && refusedWithout(st, m, d.Client):
+		return nil, ErrProtocol
+	case st == Open && !mayHold(m, graphQLInit):
 		return asWhole, nil
 	}
 	found, err := d.in.findIn(m)

@@ -74,7 +74,10 @@ func (d *homeAssistant) Idle() bool { return false }
 func (d *homeAssistant) Foreign(begin proxy.Message) bool { return foreignJSON(begin) }
 
 func (d *homeAssistant) Client(st State, m proxy.Message) ([]Part, error) {
-	if st == Open && !mayHold(m, "auth") {
+	switch {
+	case begunWithout(m.Data) && refusedWithout(st, m, d.Client):
+		return nil, ErrProtocol
+	case st == Open && !mayHold(m, "auth"):
 		return asWhole, nil
 	}
 	found, err := d.auth.findIn(m)

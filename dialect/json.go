@@ -51,6 +51,8 @@ func (s *jsonSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	switch {
 	case m.Binary && s.every:
 		return []Part{{Kind: Login, Whole: true}}, nil
+	case (s.d.prefix+s.d.separator != "" || begunWithout(m.Data)) && refusedWithout(st, m, s.Client):
+		return nil, ErrProtocol
 	case !s.every && st != Pending && !s.d.mayCarry(m):
 		return asWhole, nil
 	case s.d.separator == "":
@@ -95,6 +97,9 @@ func (s *jsonSpeaker) Foreign(begin proxy.Message) bool {
 		return false
 	}
 	body, _, _, ok := s.d.body(begin.Data)
+	if !ok && begin.Binary && s.d.couldBegin(bytes.ToValidUTF8(body, nil)) {
+		return false
+	}
 	if !ok {
 		return len(trimJSONSpace(body)) > 0 && !s.d.couldBegin(body)
 	}

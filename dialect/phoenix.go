@@ -81,7 +81,10 @@ const (
 )
 
 func (d *phoenix) Client(st State, m proxy.Message) ([]Part, error) {
-	if st == Open && !mayHold(m, phoenixJoin, phoenixRenewal) {
+	switch {
+	case begunWithout(m.Data) && refusedWithout(st, m, d.Client):
+		return nil, ErrProtocol
+	case st == Open && !mayHold(m, phoenixJoin, phoenixRenewal):
 		return asWhole, nil
 	}
 	if event, is := phoenixPushEvent(m); is {

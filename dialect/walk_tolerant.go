@@ -3,6 +3,8 @@ package dialect
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -40,11 +42,44 @@ func foreignJSON(begin proxy.Message) bool {
 	switch data := trimJSONFront(begin.Data); {
 	case len(data) == 0:
 		return false
-	case !beginsLikeJSON(data):
-		return true
+	case beginsLikeJSON(data) && (!begin.Binary || couldBeJSON(begin.Data, false)):
+		return false
 	default:
-		return begin.Binary && !couldBeJSON(begin.Data, false)
+		return !begin.Binary || !couldBeWithout(begin.Data)
 	}
+}
+
+// refusedWithout tells whether a binary message would be refused by client if the
+// bytes of it that are no UTF-8 were left out, as some decoders do.
+func refusedWithout(st State, m proxy.Message, client func(State, proxy.Message) ([]Part, error)) bool {
+	if !m.Binary || utf8.Valid(m.Data) {
+		return false
+	}
+	_, err := client(st, proxy.Message{Binary: true, Data: bytes.ToValidUTF8(m.Data, nil)})
+	return err != nil
+}
+
+// begunWithout tells, at almost no cost, whether data may begin like JSON without
+// bytes that are no UTF-8.
+func begunWithout(data []byte) bool {
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		if r > ' ' && r != '\ufeff' && (r != utf8.RuneError || n > 1) && !unicode.IsSpace(r) {
+			return strings.ContainsRune(`{["/#)`, r)
+		}
+		data = data[n:]
+	}
+	return false
+}
+
+// couldBeWithout tells whether what begins with data could be JSON without bytes
+// that are no UTF-8, with a text in quotes in it.
+func couldBeWithout(data []byte) bool {
+	if utf8.Valid(data) || !begunWithout(data) {
+		return false
+	}
+	left := bytes.ToValidUTF8(data, nil)
+	return bytes.ContainsAny(left, `"'`) && couldBeJSON(left, false)
 }
 
 // fromUTF16 returns data in UTF-8.

@@ -70,6 +70,17 @@ func believeSeenAll(t *testing.T) (all []believeSeen) {
 			{"type of the packet in Arabic digits", "socketio-forward", source, `٤0/admin,{"token":"%[1]s"}`, false, closePolicy},
 			{"type of Socket.IO in Arabic digits", "socketio-forward", source, `4٠/admin,{"token":"%[1]s"}`, false, closePolicy},
 			{"type of Socket.IO out of 0 to 6", "socketio-forward", source, `47/admin,{"token":"%[1]s"}`, false, closePolicy},
+			{"CONNECT behind white space", "socketio-forward", source, ` 40/admin,{"token":"%[1]s"}`, false, closePolicy},
+			{"type of the packet by half of its byte", "socketio-forward", source, `D0/admin,{"token":"%[1]s"}`, false, closePolicy},
+			{"CONNECT behind a length", "socketio-forward", source, `25:40/admin,{"token":"%[1]s"}`, true, closePolicy},
+			{"CONNECT behind another packet", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, closePolicy},
+			{"CONNECT behind another packet, binary", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", true, closePolicy},
+			{"CONNECT behind a long packet", "socketio-forward", source, `42["` + strings.Repeat("x", 1<<20) + "\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, closeTooBig},
+			{"behind what is no record of the protocol, and too long", "json-records-forward", source, "PING\x1em{\"type\":\"auth\",\"token\":\"%[1]s\"}\x1e" + strings.Repeat("x", 1<<20), false, closeTooBig},
+			{"behind a comment that begins with #", "json-forward", source, "#\n{\"type\":\"auth\",\"token\":\"%[1]s\"}", false, closePolicy},
+			{"behind a comment that begins with #", "home_assistant-forward", source, "#\n{\"type\":\"auth\",\"access_token\":\"%[1]s\"}", true, closePolicy},
+			{"behind a prefix that is not to run", "phoenix-forward", source, ")]}'\n[\"2\",\"2\",\"room:2\",\"phx_join\",{\"token\":\"%[1]s\"}]", false, closePolicy},
+			{"with bytes that some leave out", "graphql-forward", source, "{\"type\":\"connection\xff_init\",\"payload\":{\"Authorization\":\"%[1]s\"}}", true, closePolicy},
 		}...)
 	}
 	return append(all, believeSeen{
@@ -187,7 +198,7 @@ func (s *believeSite) triesData(t *testing.T) {
 		{"OggS\x00\x02" + strings.Repeat("\x93x", 300), true},
 		{"{\x93\x17\xf0\"\x00\xff", true},
 		{"[\x80\x81\x82", true},
-		{strings.Repeat("PING", 300<<10), false}, // more than is read
+		{strings.Repeat("PING", 300<<10), false}, // more than is read, see below
 	}
 	for _, b := range believeSpeeches {
 		source := "query"
@@ -206,6 +217,10 @@ func (s *believeSite) triesData(t *testing.T) {
 				}
 				c.tokens = c.newTokens("")
 				who := c.enter(t, "data")
+				data := data
+				if b.dialect == "socketio" || b.variant == "records" { // a login could stand behind that beginning
+					data = data[:len(data)-1]
+				}
 				var frames []byte
 				for _, d := range data {
 					frames = append(frames, b.framed(d.text, d.binary)...)
