@@ -157,6 +157,11 @@ func (h *Handler) checkPolled(r *http.Request, q *request, id *auth.Identity) (e
 			err = fmt.Errorf("panic while reading a request: %T", p)
 		}
 	}()
+	if q.kind == kindHTTP {
+		if err := h.checkUnread(r); err != nil {
+			return err
+		}
+	}
 	t, err := h.transportOf(r, q)
 	if err != nil || !t.exact {
 		return err

@@ -3,6 +3,7 @@ package websocketauth
 import (
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/auth"
@@ -55,6 +56,21 @@ func (h *Handler) transportOf(r *http.Request, q *request) (t transportRequest, 
 		t.key = polledKey{polledConn{h.site(r), hostOf(r), query.ID}, h.trust}
 	}
 	return t, err
+}
+
+// checkUnread refuses a request that carries messages of the dialect's, which
+// could hold a credential that nobody has verified. Servers take paths with more
+// slashes, in other letters or with parameters for the same.
+func (h *Handler) checkUnread(r *http.Request) error {
+	if h.dialect == nil {
+		return nil
+	}
+	path, _, _ := strings.Cut(strings.TrimRight(strings.ToLower(r.URL.Path), "/"), ";")
+	last := strings.TrimSpace(path[strings.LastIndexByte(path, '/')+1:])
+	if slices.Contains(h.dialect.Traits().Unread, last) {
+		return badTransport("the messages in its plain requests are not read: clients must connect by WebSocket")
+	}
+	return nil
 }
 
 // isBare tells whether r can carry nothing in a body.

@@ -92,12 +92,16 @@ type actionCable struct {
 }
 
 func (d *actionCable) Traits() Traits {
-	return Traits{
+	t := Traits{
 		Login:        d.login,
 		Renew:        d.reads,
 		ServerFirst:  true,
 		Subprotocols: []string{cableProtocol, cableProtocolExt},
 	}
+	if d.reads {
+		t.Unread = []string{"lp"} // AnyCable's
+	}
+	return t
 }
 
 func (d *actionCable) Start(o Opening) Speaker {

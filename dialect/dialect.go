@@ -39,6 +39,10 @@ type Traits struct {
 	ServerFirst bool
 	// Fallback: its clients can also speak over plain HTTP requests.
 	Fallback bool
+	// Unread are the last segments, in small letters, of the paths of plain
+	// requests that carry messages of the protocol in their bodies, credentials
+	// among them, and that nobody reads.
+	Unread []string
 	// Subprotocols are those of the protocol, the preferred one first. Empty
 	// if it has none.
 	Subprotocols []string

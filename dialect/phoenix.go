@@ -54,7 +54,9 @@ type phoenix struct {
 }
 
 func (d *phoenix) Traits() Traits {
-	return Traits{Login: true, Renew: true, Fallback: true, Subprotocols: []string{"phoenix"}}
+	return Traits{
+		Login: true, Renew: true, Fallback: true, Unread: []string{"longpoll"}, Subprotocols: []string{"phoenix"},
+	}
 }
 
 func (d *phoenix) Start(Opening) Speaker { return d }

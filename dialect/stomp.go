@@ -79,8 +79,11 @@ var stompReserved = map[string]bool{
 	"accept-version": true, "host": true, "heart-beat": true, "content-length": true, "content-type": true,
 }
 
+// sockJSPaths are those of the transports of SockJS that are no WebSockets.
+var sockJSPaths = []string{"xhr", "xhr_send", "xhr_streaming", "jsonp", "jsonp_send", "eventsource", "htmlfile"}
+
 func (d *stomp) Traits() Traits {
-	return Traits{Login: true, Subprotocols: []string{"v12.stomp", "v11.stomp", "v10.stomp"}}
+	return Traits{Login: true, Unread: sockJSPaths, Subprotocols: []string{"v12.stomp", "v11.stomp", "v10.stomp"}}
 }
 
 func (d *stomp) Start(Opening) Speaker {

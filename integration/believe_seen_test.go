@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -145,6 +146,57 @@ func (s *believeSite) triesBeforeLogin(t *testing.T) {
 					})
 				}
 			})
+		}
+	}
+}
+
+// TestBelieveFallback: the transports of a protocol over plain requests have its
+// messages in their bodies, which are not read. None gets to the application, by
+// a good credential in the request either.
+func TestBelieveFallback(t *testing.T) {
+	t.Parallel()
+	first, early := "from first_message\nfrom query\n", "from first_message {\nearly\n}\nfrom query\n"
+	s := startBelieveSite(t, []believeRoute{
+		{"phoenix", first, "dialect phoenix\nhttp authenticate"},
+		{"stomp", first, "dialect stomp\nhttp authenticate"},
+		{"cable", early, "dialect actioncable {\ncredential /identifier/token\n}\nhttp authenticate"},
+		{"cableless", "from query\n", "dialect actioncable\nhttp authenticate"},
+	})
+	good, forged := s.issuer.token(), believeForged()
+	for _, tt := range []struct {
+		path string
+		want int
+	}{
+		{"phoenix/socket/longpoll", http.StatusBadRequest},
+		{"phoenix/socket/longpoll/", http.StatusBadRequest},
+		{"phoenix/socket//longpoll//", http.StatusBadRequest},
+		{"phoenix/socket/Longpoll", http.StatusBadRequest},
+		{"phoenix/socket/long%70oll", http.StatusBadRequest},
+		{"phoenix/socket/longpoll;x=1", http.StatusBadRequest},
+		{"phoenix/page", http.StatusOK},
+		{"stomp/ws/123/abcdefgh/xhr_send", http.StatusBadRequest},
+		{"stomp/ws/123/abcdefgh/xhr", http.StatusBadRequest},
+		{"stomp/ws/123/abcdefgh/xhr_streaming", http.StatusBadRequest},
+		{"stomp/ws/123/abcdefgh/jsonp_send", http.StatusBadRequest},
+		{"stomp/ws/info", http.StatusOK},
+		{"cable/lp", http.StatusBadRequest},
+		{"cable/help", http.StatusOK},
+		{"cableless/lp", http.StatusOK}, // has no tokens in messages
+	} {
+		row := s.newRow()
+		url := "http://" + s.site.site + "/" + tt.path + "?access_token=" + good + "&row=" + row
+		if status := poll(t, http.MethodPost, url, `["1","1","room:1","phx_join",{"token":"`+forged+`"}]`); status != tt.want {
+			t.Errorf("%s: answered %d, want %d", tt.path, status, tt.want)
+		}
+		select {
+		case body := <-s.app.row(row).got:
+			if tt.want != http.StatusOK {
+				t.Errorf("%s: the application got %.100q", tt.path, body)
+			}
+		default:
+			if tt.want == http.StatusOK {
+				t.Errorf("%s: the application got nothing", tt.path)
+			}
 		}
 	}
 }
