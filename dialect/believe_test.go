@@ -217,7 +217,7 @@ var disguises = []disguise{
 	{"behind another packet", inSocketIO(func(rest string) []string {
 		return []string{"42[\"x\"]\x1e40" + rest, "3\x1e\x1e40" + rest, "PING\x1e40" + rest, "\x1e40" + rest}
 	})},
-	{inText + "behind another packet, loosely", inSocketIO(func(rest string) []string {
+	{"behind another packet, loosely", inSocketIO(func(rest string) []string {
 		return []string{"42[\"x\"]\x1eD0" + rest, "42[\"x\"]\x1e 40" + rest, "42[\"x\"]\x1e" + fmt.Sprint(len(rest)+2) + ":40" + rest}
 	})},
 	{"behind a comment of Java's", inBody(func(text string) string { return "#x\n# y\r\n" + text })},

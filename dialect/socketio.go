@@ -109,7 +109,7 @@ func (s *socketIOSpeaker) Idle() bool { return false }
 // Foreign is true for what is binary and no CONNECT packet to anybody. A text is
 // a packet to all servers, and some find further ones behind its beginning.
 func (s *socketIOSpeaker) Foreign(begin proxy.Message) bool {
-	return begin.Binary && !couldConnect(begin)
+	return begin.Binary && !couldConnect(begin, false)
 }
 
 // namespace is the Context of a CONNECT packet, as it stands in the packet;
@@ -124,7 +124,7 @@ func (s *socketIOSpeaker) Client(st State, m proxy.Message) ([]Part, error) {
 	switch {
 	case kind == packetConnect:
 		return s.connect(st, m)
-	case kind == packetBad || couldConnect(m):
+	case kind == packetBad || couldConnect(m, true):
 		return nil, ErrProtocol
 	case m.Binary:
 		return asWhole, nil

@@ -125,45 +125,69 @@ func messageOf(message []byte) packetKind {
 // some server, or hold one. Servers of Java's take white space off, go by the
 // lower half of a type's byte, so that D0 is 40, read the lengths that
 // Engine.IO 3 has in front of packets, take several packets out of one message,
-// and do the same with binary messages. Attachments are binary, too, and may be
-// long: behind their beginning only what is written plainly counts.
-func couldConnect(m proxy.Message) bool {
-	if connectsLoosely(m.Data, m.Binary) {
-		return true
-	}
+// and do the same with binary messages. If m is not whole, anything may follow it.
+func couldConnect(m proxy.Message, whole bool) bool {
 	for rest := m.Data; ; {
+		if !m.Binary && connectsInText(rest) || connectsLoosely(rest, m.Binary, whole) {
+			return true
+		}
 		i := bytes.IndexByte(rest, recordEnd)
 		if i < 0 {
 			return false
 		}
 		rest = rest[i+1:]
-		if m.Binary && carriesConnect(rest) || !m.Binary && connectsLoosely(rest, false) {
-			return true
-		}
 	}
 }
 
-// connectsLoosely tells whether a packet is a CONNECT packet to some server.
-func connectsLoosely(packet []byte, binary bool) bool {
+// connectsInText tells whether a packet of a text message, which a server takes
+// white space off, is a CONNECT packet or none of the protocol.
+func connectsInText(packet []byte) bool {
+	kind := packetOf(trimJSONSpace(packet))
+	return kind == packetConnect || kind == packetBad
+}
+
+// connectsLoosely tells whether a packet is a CONNECT packet with a namespace or
+// an object to some server. Attachments are binary and may hold any bytes, so
+// that in them only what could hold a credential counts.
+func connectsLoosely(packet []byte, binary, whole bool) bool {
 	trimmed := trimJSONSpace(packet)
-	if !binary {
-		if kind := packetOf(trimmed); kind == packetConnect || kind == packetBad {
-			return true
-		}
-	}
 	for _, p := range [][]byte{packet, trimmed, behindLength(packet), behindLength(trimmed)} {
-		if len(p) > len(socketIOConnect) && p[0]&0xf == 4 && p[1]&0xf == 0 && (p[2] == '{' || p[2] == '/') {
+		if len(p) <= len(socketIOConnect) || p[0]&0xf != 4 || p[1]&0xf != 0 {
+			continue
+		}
+		rest := p[len(socketIOConnect):]
+		if !binary && (rest[0] == '/' || rest[0] == '{') || binary && couldAuthenticate(rest, whole) {
 			return true
 		}
 	}
 	return false
 }
 
-// carriesConnect tells whether p begins with a CONNECT packet that has a
-// namespace or an object.
-func carriesConnect(p []byte) bool {
-	rest, is := bytes.CutPrefix(p, []byte(socketIOConnect))
-	return is && len(rest) > 0 && (rest[0] == '{' || rest[0] == '/')
+// couldAuthenticate tells whether what stands behind the type of a CONNECT packet
+// in a binary message has a namespace with a query, or what could be JSON.
+func couldAuthenticate(rest []byte, whole bool) bool {
+	if rest[0] == '/' {
+		n := bytes.IndexAny(rest, "?,")
+		name := rest
+		if n >= 0 {
+			name = rest[:n]
+		}
+		switch {
+		case n < 0 && !whole:
+			return true // the name has no end yet
+		case n < 0 || !isReadable(name):
+			return false
+		case rest[n] == '?':
+			return true
+		}
+		rest = rest[n+1:]
+	}
+	return beginsLikeJSON(rest) && couldBeJSON(rest, whole)
+}
+
+// isReadable tells whether name is text without control characters.
+func isReadable(name []byte) bool {
+	return utf8.Valid(name) && bytes.IndexFunc(name, unicode.IsControl) < 0
 }
 
 // maxLengthHead is how long what stands for the length of a packet is at most.

@@ -1,7 +1,9 @@
 package dialect
 
 import (
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/proxy"
@@ -120,4 +122,30 @@ func FuzzSocketIO(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSocketIOAttachments: what is attached to an event may be any bytes, and
+// comes many times a second. None is taken for a login by chance.
+func TestSocketIOAttachments(t *testing.T) {
+	t.Parallel()
+	d, err := NewSocketIO(SocketIOConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, random := d.Start(Opening{}), rand.New(rand.NewPCG(1, 2))
+	for _, begin := range []string{"", "40", "40{", "40/", "40/a,{", "\x1e40{"} {
+		taken := 0
+		for range 1 << 18 {
+			data := []byte(begin)
+			for range 16 {
+				data = binary.LittleEndian.AppendUint64(data, random.Uint64())
+			}
+			if _, err := s.Client(Open, proxy.Message{Binary: true, Data: data}); err != nil {
+				taken++
+			}
+		}
+		if limit := map[bool]int{true: 1, false: 1 << 13}[begin == ""]; taken > limit {
+			t.Errorf("%d of %d attachments that begin with %q are taken for a login, want %d at most", taken, 1<<18, begin, limit)
+		}
+	}
 }
