@@ -12,16 +12,16 @@ import (
 // whatever it makes of its requests.
 func TestAttackAdminCrossOrigin(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
-	c := s.open(t, h1, "/", s.of("alice"))
-	p := s.socket(t)
+	s := StartPeerSite(t, SiteOptions{Proxy: withSession}, nil)
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	p := s.Socket(t)
 	requests := []struct{ method, path, body string }{
 		{http.MethodGet, "sessions", ""},
 		{http.MethodDelete, "sessions?all=true", ""},
-		{http.MethodDelete, "sessions/" + p.header.Get("X-Session"), ""},
+		{http.MethodDelete, "sessions/" + p.Header.Get("X-Session"), ""},
 		{http.MethodPost, "message?all=true", "hello"},
 		{http.MethodPost, "renew?all=true", ""},
-		{http.MethodPost, "revocations", `{"issuer":"` + s.issuer.URL + `","subject":"alice"}`},
+		{http.MethodPost, "revocations", `{"issuer":"` + s.Issuer.URL + `","subject":"alice"}`},
 		{http.MethodDelete, "lockouts?all=true", ""},
 		{http.MethodGet, "keys", ""},
 		{http.MethodOptions, "sessions", ""},
@@ -29,23 +29,23 @@ func TestAttackAdminCrossOrigin(t *testing.T) {
 	for name, header := range map[string]http.Header{
 		"other origin":     {"Origin": {"https://evil.example.com"}, "Content-Type": {"application/json"}},
 		"null origin":      {"Origin": {"null"}, "Content-Type": {"application/json"}},
-		"origin of a site": {"Origin": {"http://" + s.site.site}, "Content-Type": {"application/json"}},
+		"origin of a site": {"Origin": {"http://" + s.Addr}, "Content-Type": {"application/json"}},
 		"no-cors":          {"Sec-Fetch-Mode": {"no-cors"}, "Content-Type": {"text/plain"}},
 		"navigation":       {"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Site": {"cross-site"}},
 		"rebound name":     {"Host": {"evil.example.com"}},
 	} {
 		for _, r := range requests {
-			status, body := s.ask(t, r.method, r.path, r.body, header)
+			status, body := s.Ask(t, r.method, r.path, r.body, header)
 			if status < 400 || strings.Contains(body, "alice") {
 				t.Errorf("%s: %s %s: status %d: %s", name, r.method, r.path, status, body)
 			}
 		}
 	}
-	c.says(t, "still here")
-	p.hears(t, "still here")
-	p.says(t, "nothing before this")
-	c.hears(t, "nothing before this")
-	if got := s.revocations(t, ""); len(got) != 0 {
+	c.Says(t, "still here")
+	p.Hears(t, "still here")
+	p.Says(t, "nothing before this")
+	c.Hears(t, "nothing before this")
+	if got := s.Revocations(t, ""); len(got) != 0 {
 		t.Errorf("revoked: %+v", got)
 	}
 }
@@ -54,7 +54,7 @@ func TestAttackAdminCrossOrigin(t *testing.T) {
 // not, and Caddy serves on.
 func TestAttackAdminBodies(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
+	s := StartPeerSite(t, SiteOptions{}, nil)
 	huge := strings.Repeat("a", 10<<20)
 	for _, path := range []string{"message?all=true", "revocations", "renew?all=true", "sessions?all=true"} {
 		for name, body := range map[string]io.Reader{
@@ -64,14 +64,14 @@ func TestAttackAdminBodies(t *testing.T) {
 			if strings.HasPrefix(path, "sessions") {
 				method = http.MethodDelete
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			r, err := http.NewRequestWithContext(ctx, method, "http://"+s.adminAddr+"/websocket_auth/"+path, body)
+			ctx, cancel := context.WithTimeout(t.Context(), Patience)
+			r, err := http.NewRequestWithContext(ctx, method, "http://"+s.AdminAddr+"/websocket_auth/"+path, body)
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.Header.Set("Content-Type", "application/json")
 			// The answer may come before all is sent, and the connection end.
-			if answer, err := adminClient.Do(r); err == nil {
+			if answer, err := AdminClient.Do(r); err == nil {
 				if answer.StatusCode != http.StatusRequestEntityTooLarge && answer.StatusCode != http.StatusBadRequest {
 					t.Errorf("%s %s, %s: %s", method, path, name, answer.Status)
 				}
@@ -80,43 +80,43 @@ func TestAttackAdminBodies(t *testing.T) {
 			cancel()
 		}
 	}
-	s.asks(t, http.MethodGet, "sessions", "", `{"sessions":[],"total":0,"next":""}`)
+	s.Asks(t, http.MethodGet, "sessions", "", `{"sessions":[],"total":0,"next":""}`)
 }
 
 // TestAttackAdminCanary: no answer holds a credential, wherever it travelled.
 func TestAttackAdminCanary(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{
-		directives: "from header\nfrom query\nfrom cookie session\nfrom subprotocol\nfrom first_message",
+	s := StartPeerSite(t, SiteOptions{
+		Directives: "from header\nfrom query\nfrom cookie session\nfrom subprotocol\nfrom first_message",
 	}, nil)
 	var secrets []string
 	secret := func() string {
-		token := s.issuer.token(map[string]any{"nonsense": len(secrets)})
+		token := s.Issuer.Token(map[string]any{"nonsense": len(secrets)})
 		parts := strings.Split(token, ".")
 		secrets = append(secrets, parts[1], parts[2])
 		return token
 	}
 	header := map[string]http.Header{
 		"/":                           {"Authorization": {"Bearer " + secret()}},
-		"/cookie":                     {"Cookie": {"session=" + secret()}, "Origin": {"http://" + s.site.site}},
+		"/cookie":                     {"Cookie": {"session=" + secret()}, "Origin": {"http://" + s.Addr}},
 		"/subprotocol":                {"Sec-Websocket-Protocol": {"bearer, " + secret()}},
 		"/?access_token=" + secret():  nil,
 		"/bad?access_token=bad" + "x": nil,
 	}
 	for path, h := range header {
-		s.handshake(t, h1, path, h)
+		s.Handshake(t, H1, path, h)
 	}
-	c := s.open(t, h1, "/", noHeader)
+	c := s.Open(t, H1, "/", NoHeader)
 	token := secret()
-	c.says(t, login(token))
-	c.hearsWord(t, "auth_ok")
+	c.Says(t, Login(token))
+	c.HearsWord(t, "auth_ok")
 	all := ""
 	for _, path := range []string{"sessions", "revocations", "lockouts", "keys", "sessions?" + token + "=1", "sessions?limit=" + token} {
-		_, body := s.ask(t, http.MethodGet, path, "", nil)
+		_, body := s.Ask(t, http.MethodGet, path, "", nil)
 		all += body
 	}
-	for _, one := range s.sessions(t, "") {
-		_, body := s.ask(t, http.MethodGet, "sessions/"+one.ID, "", nil)
+	for _, one := range s.Sessions(t, "") {
+		_, body := s.Ask(t, http.MethodGet, "sessions/"+one.ID, "", nil)
 		all += body
 	}
 	if n := strings.Count(all, `"subject":"alice"`); n < 10 {

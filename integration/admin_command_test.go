@@ -10,19 +10,19 @@ import (
 	"testing"
 )
 
-// command runs `caddy websocket-auth` against p.
-func (p *caddyProc) command(t testing.TB, args ...string) (output string, ok bool) {
+// Command runs `caddy websocket-auth` against p.
+func (p *Caddy) Command(t testing.TB, args ...string) (output string, ok bool) {
 	t.Helper()
-	return runCaddy(t, "", append(append([]string{"websocket-auth"}, args...), "--address", p.adminAddr)...)
+	return RunCaddy(t, "", append(append([]string{"websocket-auth"}, args...), "--address", p.AdminAddr)...)
 }
 
 // TestAdminCommandErrors: what cannot be done is an error with status 1, whose
 // text helps, and nothing is done.
 func TestAdminCommandErrors(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
-	c := s.open(t, h1, "/", s.of("alice"))
-	p := s.socket(t)
+	s := StartPeerSite(t, SiteOptions{}, nil)
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	p := s.Socket(t)
 	for _, tt := range []struct {
 		want string
 		args []string
@@ -48,14 +48,14 @@ func TestAdminCommandErrors(t *testing.T) {
 		{"no such revocation", []string{"revoke", "--issuer", "x", "--subject", "alice", "--undo"}},
 		{"no address", []string{"lockouts", "--release", "example.com"}},
 	} {
-		out, ok := s.command(t, tt.args...)
+		out, ok := s.Command(t, tt.args...)
 		if ok || !strings.Contains(out, tt.want) {
 			t.Errorf("%q: succeeded: %v; want an error with %q:\n%s", tt.args, ok, tt.want, out)
 		}
 	}
-	c.says(t, "still here")
-	p.hears(t, "still here")
-	out, ok := runCaddy(t, "", "websocket-auth", "sessions", "--address", "127.0.0.1:"+nextFreePort(t))
+	c.Says(t, "still here")
+	p.Hears(t, "still here")
+	out, ok := RunCaddy(t, "", "websocket-auth", "sessions", "--address", "127.0.0.1:"+NextFreePort(t))
 	if ok || !strings.Contains(out, "--address") || !strings.Contains(out, "refused") {
 		t.Errorf("without a Caddy: succeeded: %v\n%s", ok, out)
 	}
@@ -64,13 +64,13 @@ func TestAdminCommandErrors(t *testing.T) {
 // TestAdminCommandConfig: the address is read from the configuration.
 func TestAdminCommandConfig(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
-	s.open(t, h1, "/", s.of("alice"))
+	s := StartPeerSite(t, SiteOptions{}, nil)
+	s.Open(t, H1, "/", s.Of("alice"))
 	file := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(file, []byte("{\n\tadmin "+s.adminAddr+"\n}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("{\n\tadmin "+s.AdminAddr+"\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, ok := runCaddy(t, "", "websocket-auth", "sessions", "--config", file); !ok || !strings.Contains(out, "alice") {
+	if out, ok := RunCaddy(t, "", "websocket-auth", "sessions", "--config", file); !ok || !strings.Contains(out, "alice") {
 		t.Errorf("succeeded: %v\n%s", ok, out)
 	}
 }
@@ -85,10 +85,10 @@ func TestAdminCommandUnixSocket(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	address := "unix/" + filepath.Join(folder, "socket")
-	s := startPeerSite(t, siteOptions{env: []startOption{withEnv("ADMIN", address)}}, nil)
-	c := s.open(t, h1, "/", s.of("alice"))
+	s := StartPeerSite(t, SiteOptions{Env: []StartOption{WithEnv("ADMIN", address)}}, nil)
+	c := s.Open(t, H1, "/", s.Of("alice"))
 	for _, with := range []string{address, address + "|0600"} {
-		if out, ok := runCaddy(t, "", "websocket-auth", "sessions", "--address", with); !ok || !strings.Contains(out, "alice") {
+		if out, ok := RunCaddy(t, "", "websocket-auth", "sessions", "--address", with); !ok || !strings.Contains(out, "alice") {
 			t.Errorf("%s: succeeded: %v\n%s", with, ok, out)
 		}
 	}
@@ -96,12 +96,12 @@ func TestAdminCommandUnixSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{\n\tadmin "+address+"\n}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, ok := runCaddy(t, "", "websocket-auth", "close", "--config", file, "--subject", "alice", "--code", "4001")
+	out, ok := RunCaddy(t, "", "websocket-auth", "close", "--config", file, "--subject", "alice", "--code", "4001")
 	if !ok || !strings.Contains(out, "1 session ended") {
 		t.Errorf("succeeded: %v\n%s", ok, out)
 	}
-	c.closes(t, 4001)
-	out, ok = runCaddy(t, "", "websocket-auth", "sessions", "--address", "unix/"+filepath.Join(folder, "none"))
+	c.Closes(t, 4001)
+	out, ok = RunCaddy(t, "", "websocket-auth", "sessions", "--address", "unix/"+filepath.Join(folder, "none"))
 	if ok || !strings.Contains(out, "--address") {
 		t.Errorf("without a Caddy: succeeded: %v\n%s", ok, out)
 	}
@@ -111,13 +111,13 @@ func TestAdminCommandUnixSocket(t *testing.T) {
 // it.
 func TestAdminCommandJSON(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
+	s := StartPeerSite(t, SiteOptions{}, nil)
 	const n = 1005 // more than a page has
 	for i := range n {
-		s.revoke(t, map[string]any{"issuer": "x", "jti": fmt.Sprint(i)})
+		s.Revoke(t, map[string]any{"issuer": "x", "jti": fmt.Sprint(i)})
 	}
-	s.open(t, h1, "/", s.of("alice"))
-	s.open(t, h1, "/", s.of("bob"))
+	s.Open(t, H1, "/", s.Of("alice"))
+	s.Open(t, H1, "/", s.Of("bob"))
 	for _, tt := range []struct {
 		want   int
 		member string
@@ -132,7 +132,7 @@ func TestAdminCommandJSON(t *testing.T) {
 		{0, "lockouts", []string{"lockouts"}},
 		{1, "key_sets", []string{"keys"}},
 	} {
-		out, ok := s.command(t, append(tt.args, "--json")...)
+		out, ok := s.Command(t, append(tt.args, "--json")...)
 		var answer map[string]json.RawMessage
 		var list []json.RawMessage
 		if err := json.Unmarshal([]byte(out), &answer); err != nil || !ok {
@@ -152,7 +152,7 @@ func TestAdminCommandJSON(t *testing.T) {
 		{`{"released":0}`, []string{"lockouts", "--release", "192.0.2.1"}},
 		{`{"removed":1}`, []string{"revoke", "--undo", "--issuer", "x", "--jti", "7"}},
 	} {
-		out, ok := s.command(t, append(tt.args, "--json")...)
+		out, ok := s.Command(t, append(tt.args, "--json")...)
 		if got := strings.Join(strings.Fields(out), ""); !ok || got != tt.want {
 			t.Errorf("%q: %s, want %s", tt.args, got, tt.want)
 		}
@@ -163,10 +163,10 @@ func TestAdminCommandJSON(t *testing.T) {
 // provider cannot move the cursor of whoever lists the sessions, nor add lines.
 func TestAttackAdminCommandTerminal(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
+	s := StartPeerSite(t, SiteOptions{}, nil)
 	evil := "eve\u202emoc\u2028ALL IS WELL" // control characters do not get in
-	s.open(t, h1, "/", http.Header{"Authorization": {"Bearer " + s.issuer.token(map[string]any{"sub": evil})}})
-	out, ok := s.command(t, "sessions")
+	s.Open(t, H1, "/", http.Header{"Authorization": {"Bearer " + s.Issuer.Token(map[string]any{"sub": evil})}})
+	out, ok := s.Command(t, "sessions")
 	if !ok || !strings.Contains(out, "eve") {
 		t.Fatalf("succeeded: %v\n%s", ok, out)
 	}

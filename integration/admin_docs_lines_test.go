@@ -35,7 +35,7 @@ func TestCommandsInDocs(t *testing.T) {
 			}
 			files := d.inspected(t)
 			for _, command := range commands {
-				d.client(t, d.site.site, "alice") // it may end her sockets
+				d.client(t, d.Addr, "alice") // it may end her sockets
 				if strings.Contains(command[1], "--release") {
 					d.lockOut(t)
 				}
@@ -52,14 +52,14 @@ func TestCommandsInDocs(t *testing.T) {
 // undo takes back what a page has revoked, so that alice comes in again.
 func (d *docsRig) undo(t testing.TB) {
 	t.Helper()
-	for _, r := range d.revocations(t, "") {
+	for _, r := range d.Revocations(t, "") {
 		name := url.Values{"issuer": {r.Issuer}}
 		if r.Subject != "" {
 			name.Set("subject", r.Subject)
 		} else {
 			name.Set("jti", r.Jti)
 		}
-		d.asks(t, http.MethodDelete, "revocations?"+name.Encode(), "", `{"removed":1}`)
+		d.Asks(t, http.MethodDelete, "revocations?"+name.Encode(), "", `{"removed":1}`)
 	}
 }
 
@@ -70,8 +70,8 @@ func (d *docsRig) inspected(t testing.TB) *strings.Replacer {
 	folder := t.TempDir()
 	config, token := filepath.Join(folder, "Caddyfile"), filepath.Join(folder, "token.txt")
 	for name, text := range map[string]string{
-		config: "http://localhost {\n\twebsocket_auth " + d.issuer.jwksURL() + " chat\n}\n",
-		token:  d.issuer.token() + "\n",
+		config: "http://localhost {\n\twebsocket_auth " + d.Issuer.JWKSURL() + " chat\n}\n",
+		token:  d.Issuer.Token() + "\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

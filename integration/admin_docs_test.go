@@ -51,8 +51,8 @@ http://{$SITE2} {
 
 // docsRig runs the examples.
 type docsRig struct {
-	*site
-	app *peerApp
+	*Site
+	app *PeerApp
 	// replace has what the page calls otherwise.
 	replace *strings.Replacer
 }
@@ -60,28 +60,28 @@ type docsRig struct {
 // startDocsRig starts the site and the application behind it.
 func startDocsRig(t testing.TB) *docsRig {
 	t.Helper()
-	d := &docsRig{site: &site{issuer: newIssuer(t)}, app: startPeerApp(t, nil)}
-	d.caddyProc = startCaddy(t, docsSite, withEnv("JWKS", d.issuer.jwksURL()), withEnv("APP", d.app.addr()))
+	d := &docsRig{Site: &Site{Issuer: NewIssuer(t)}, app: StartPeerApp(t, nil)}
+	d.Caddy = StartCaddy(t, docsSite, WithEnv("JWKS", d.Issuer.JWKSURL()), WithEnv("APP", d.app.Addr()))
 	return d
 }
 
 // client opens a socket of a subject's, seen from an address of the page's.
-func (d *docsRig) client(t testing.TB, addr, subject string) *peer {
+func (d *docsRig) client(t testing.TB, addr, subject string) *Peer {
 	t.Helper()
-	token := d.issuer.token(map[string]any{
+	token := d.Issuer.Token(map[string]any{
 		"iss": "https://id.example.com", "sub": subject, "jti": "token-1", "sid": "session-1",
 	})
-	h := bearer("/", token)
-	h.header.Set("X-Forwarded-For", "192.0.2.7")
-	h.header.Set("X-Forwarded-Proto", "https")
-	conn, _ := mustDial(t, addr, h)
-	p := receive(t, "handshake at the application", d.app.sockets, patience)
+	h := Bearer("/", token)
+	h.Header.Set("X-Forwarded-For", "192.0.2.7")
+	h.Header.Set("X-Forwarded-Proto", "https")
+	conn, _ := MustDial(t, addr, h)
+	p := Receive(t, "handshake at the application", d.app.Sockets, Patience)
 	if subject == "alice" {
 		if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 			t.Fatal(err)
 		}
-		p.hears(t, "hello")
-		p.says(t, "hello")
+		p.Hears(t, "hello")
+		p.Says(t, "hello")
 		if _, text, err := conn.ReadMessage(); err != nil || string(text) != "hello" {
 			t.Fatalf("echo %q, %v", text, err)
 		}
@@ -98,17 +98,17 @@ func TestAdminDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDocsRig(t)
-	alice := d.client(t, d.site.site, "alice")
-	bob := d.client(t, d.site.site, "bob")
-	d.client(t, d.site2, "carol")
+	alice := d.client(t, d.Addr, "alice")
+	bob := d.client(t, d.Addr, "bob")
+	d.client(t, d.Addr2, "carol")
 	d.replace = strings.NewReplacer(
-		alice.header.Get("X-Session"), "3WTXKKAX7PFSZWBOHM5DOAPVZT",
-		bob.header.Get("X-Session"), "4BBLJQZC6OBGQQKYTB5AHXRVE2",
-		d.issuer.jwksURL(), "https://id.example.com/jwks.json",
+		alice.Header.Get("X-Session"), "3WTXKKAX7PFSZWBOHM5DOAPVZT",
+		bob.Header.Get("X-Session"), "4BBLJQZC6OBGQQKYTB5AHXRVE2",
+		d.Issuer.JWKSURL(), "https://id.example.com/jwks.json",
 	)
 	back := strings.NewReplacer(
-		"3WTXKKAX7PFSZWBOHM5DOAPVZT", alice.header.Get("X-Session"),
-		"4BBLJQZC6OBGQQKYTB5AHXRVE2", bob.header.Get("X-Session"),
+		"3WTXKKAX7PFSZWBOHM5DOAPVZT", alice.Header.Get("X-Session"),
+		"4BBLJQZC6OBGQQKYTB5AHXRVE2", bob.Header.Get("X-Session"),
 	)
 	blocks := regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1)
 	examples := 0
@@ -145,7 +145,7 @@ func (d *docsRig) prepare(t testing.TB, command string) {
 	t.Helper()
 	switch {
 	case strings.Contains(command, "lost her phone"):
-		d.client(t, d.site.site, "alice")
+		d.client(t, d.Addr, "alice")
 	case strings.HasSuffix(command, "/lockouts"):
 		d.lockOut(t)
 	}
@@ -154,11 +154,11 @@ func (d *docsRig) prepare(t testing.TB, command string) {
 // lockOut has an address of the page's locked out.
 func (d *docsRig) lockOut(t testing.TB) {
 	t.Helper()
-	bad := bearer("/", sign(jwt{claims: d.issuer.claims(), key: strangerKey()}))
-	bad.header.Set("X-Forwarded-For", "192.0.2.66")
-	bad.header.Set("X-Forwarded-Proto", "https")
+	bad := Bearer("/", Sign(JWT{Claims: d.Issuer.Claims(), Key: StrangerKey()}))
+	bad.Header.Set("X-Forwarded-For", "192.0.2.66")
+	bad.Header.Set("X-Forwarded-Proto", "https")
 	for range 3 {
-		refused(t, d.site.site, bad, http.StatusUnauthorized)
+		Refused(t, d.Addr, bad, http.StatusUnauthorized)
 	}
 }
 
@@ -168,9 +168,9 @@ func (d *docsRig) run(t testing.TB, words []string) string {
 	if words[0] == "caddy" {
 		args := words[1:]
 		if !slices.Contains(args, "--config") {
-			args = append(args, "--address", d.adminAddr)
+			args = append(args, "--address", d.AdminAddr)
 		}
-		out, ok := runCaddy(t, "", args...)
+		out, ok := RunCaddy(t, "", args...)
 		if !ok {
 			t.Errorf("%q fails: %s", words, out)
 		}
@@ -204,7 +204,7 @@ func (d *docsRig) run(t testing.TB, words []string) string {
 	if words[0] != "curl" || !found {
 		t.Fatalf("%q is no example that can be run", words)
 	}
-	status, answer := d.ask(t, method, path, body, header)
+	status, answer := d.Ask(t, method, path, body, header)
 	if status != http.StatusOK {
 		t.Errorf("%q: status %d", words, status)
 	}

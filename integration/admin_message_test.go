@@ -14,28 +14,28 @@ import (
 // application's, and nobody who has not logged in, or whose token has ended.
 func TestAdminMessage(t *testing.T) {
 	t.Parallel()
-	o := renewing("warn 0s")
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		open := s.open(t, version, "/", s.of("alice"))
-		p := s.socket(t)
-		pending := s.open(t, version, "/", noHeader)
-		suspended, held := s.suspended(t, version)
-		s.asks(t, http.MethodPost, "message?all=true", "it is late", `{"sockets":1}`)
-		open.hears(t, "it is late")
+	o := Renewing("warn 0s")
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		open := s.Open(t, version, "/", s.Of("alice"))
+		p := s.Socket(t)
+		pending := s.Open(t, version, "/", NoHeader)
+		suspended, held := s.Suspended(t, version)
+		s.Asks(t, http.MethodPost, "message?all=true", "it is late", `{"sockets":1}`)
+		open.Hears(t, "it is late")
 		long := strings.Repeat("ä", 32<<10)
-		s.asks(t, http.MethodPost, "message?id="+p.header.Get("X-Session"), long, `{"sockets":1}`)
-		open.hears(t, long)
-		s.asks(t, http.MethodPost, "message?subject=bob", "not for alice", `{"sockets":0}`)
-		if status, _ := s.ask(t, http.MethodPost, "message?id=X", "x", nil); status != http.StatusNotFound {
+		s.Asks(t, http.MethodPost, "message?id="+p.Header.Get("X-Session"), long, `{"sockets":1}`)
+		open.Hears(t, long)
+		s.Asks(t, http.MethodPost, "message?subject=bob", "not for alice", `{"sockets":0}`)
+		if status, _ := s.Ask(t, http.MethodPost, "message?id=X", "x", nil); status != http.StatusNotFound {
 			t.Errorf("to nobody: status %d", status)
 		}
-		p.says(t, "first")
-		open.hears(t, "first")
-		pending.pings(t, "nothing has come before")
-		suspended.pings(t, "nothing has come before")
-		s.logsIn(t, suspended)
-		held.says(t, "nothing was held")
-		suspended.hears(t, "nothing was held")
+		p.Says(t, "first")
+		open.Hears(t, "first")
+		pending.Pings(t, "nothing has come before")
+		suspended.Pings(t, "nothing has come before")
+		s.LogsIn(t, suspended)
+		held.Says(t, "nothing was held")
+		suspended.Hears(t, "nothing was held")
 	})
 }
 
@@ -43,24 +43,24 @@ func TestAdminMessage(t *testing.T) {
 // application's that comes in several frames.
 func TestAdminMessageBetweenFragments(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
-	c := s.open(t, h1, "/", s.of("alice"))
-	p := s.socket(t)
+	s := StartPeerSite(t, SiteOptions{Proxy: withSession}, nil)
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	p := s.Socket(t)
 	write := func(first byte, text string) {
 		if _, err := p.NetConn().Write(append([]byte{first, byte(len(text))}, text...)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(opText, "begun ")
-	if f := c.mustRead(t); string(f.payload) != "begun " {
-		t.Fatalf("got %q", f.payload)
+	write(OpText, "begun ")
+	if f := c.MustRead(t); string(f.Payload) != "begun " {
+		t.Fatalf("got %q", f.Payload)
 	}
-	s.asks(t, http.MethodPost, "message?subject=alice", "ours", `{"sockets":1}`)
-	write(opContinuation, "going on ")
-	write(0x80|opContinuation, "and ended")
+	s.Asks(t, http.MethodPost, "message?subject=alice", "ours", `{"sockets":1}`)
+	write(OpContinuation, "going on ")
+	write(0x80|OpContinuation, "and ended")
 	for _, want := range []string{"going on ", "and ended", "ours"} {
-		if f := c.mustRead(t); string(f.payload) != want {
-			t.Fatalf("got %q, want %q", f.payload, want)
+		if f := c.MustRead(t); string(f.Payload) != want {
+			t.Fatalf("got %q, want %q", f.Payload, want)
 		}
 	}
 }
@@ -70,31 +70,31 @@ func TestAdminMessageBetweenFragments(t *testing.T) {
 // the next is as it was.
 func TestAdminMessageCompressed(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
-	h := bearer("/", s.issuer.token(nil))
-	h.compress = true
-	c, answer := mustDial(t, s.site.site, h)
+	s := StartPeerSite(t, SiteOptions{Proxy: withSession}, nil)
+	h := Bearer("/", s.Issuer.Token(nil))
+	h.Compress = true
+	c, answer := MustDial(t, s.Addr, h)
 	if got := answer.Header.Get("Sec-Websocket-Extensions"); !strings.HasPrefix(got, "permessage-deflate") {
 		t.Fatalf("nothing is compressed: %q", got)
 	}
-	p := s.socket(t)
+	p := s.Socket(t)
 	p.EnableWriteCompression(true)
 	long := strings.Repeat("said again and again, ", 100)
 	for range 3 {
-		p.says(t, long)
+		p.Says(t, long)
 		if _, text, err := c.ReadMessage(); err != nil || string(text) != long {
 			t.Fatalf("%.100q, %v", text, err)
 		}
-		s.asks(t, http.MethodPost, "message?all=true", "it is late", `{"sockets":1}`)
+		s.Asks(t, http.MethodPost, "message?all=true", "it is late", `{"sockets":1}`)
 		if _, text, err := c.ReadMessage(); err != nil || string(text) != "it is late" {
 			t.Fatalf("%.100q, %v", text, err)
 		}
 		if err := c.WriteMessage(websocket.TextMessage, []byte(long)); err != nil {
 			t.Fatal(err)
 		}
-		p.hears(t, long)
+		p.Hears(t, long)
 	}
-	if got := s.counted(t, p.header.Get("X-Session"), 3); got.MessagesIn != 3 || got.MessagesOut != 3 || got.BytesOut > 2000 {
+	if got := s.counted(t, p.Header.Get("X-Session"), 3); got.MessagesIn != 3 || got.MessagesOut != 3 || got.BytesOut > 2000 {
 		t.Errorf("the session is %+v", got)
 	}
 }
@@ -103,16 +103,16 @@ func TestAdminMessageCompressed(t *testing.T) {
 // like any other, and what is held goes nowhere.
 func TestAdminCloseSuspended(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, renewing("warn 0s"), nil, func(t *testing.T, s *peerSite, version string) {
-		c, p := s.suspended(t, version)
-		p.says(t, "held out")
-		c.says(t, "held in")
-		s.asks(t, http.MethodDelete, "sessions?all=true&code=4001&reason=go", "", `{"sockets":1}`)
-		texts, end := c.last(t, patience)
-		if end.code != 4001 || end.reason != "go" || strings.Contains(fmt.Sprint(texts), "held") {
+	ForEachPeerVersion(t, Renewing("warn 0s"), nil, func(t *testing.T, s *PeerSite, version string) {
+		c, p := s.Suspended(t, version)
+		p.Says(t, "held out")
+		c.Says(t, "held in")
+		s.Asks(t, http.MethodDelete, "sessions?all=true&code=4001&reason=go", "", `{"sockets":1}`)
+		texts, end := c.Last(t, Patience)
+		if end.Code != 4001 || end.Reason != "go" || strings.Contains(fmt.Sprint(texts), "held") {
 			t.Errorf("closed with %+v after %q", end, texts)
 		}
-		p.ends(t, closeGoingAway)
+		p.Ends(t, CloseGoingAway)
 	})
 }
 
@@ -120,41 +120,41 @@ func TestAdminCloseSuspended(t *testing.T) {
 // renewed, the same one does not do.
 func TestAdminRenew(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, renewing("warn 30s"), nil, func(t *testing.T, s *peerSite, version string) {
+	ForEachPeerVersion(t, Renewing("warn 30s"), nil, func(t *testing.T, s *PeerSite, version string) {
 		exp := time.Now().Add(time.Hour).Truncate(time.Second)
-		c := s.open(t, version, "/", s.bearer(exp))
-		p := s.socket(t)
-		id := p.header.Get("X-Session")
-		s.asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":1}`)
-		f := c.mustRead(t)
-		if strings.Contains(string(f.payload), "auth_required") { // unless the end came first
-			f = c.mustRead(t)
+		c := s.Open(t, version, "/", s.Bearer(exp))
+		p := s.Socket(t)
+		id := p.Header.Get("X-Session")
+		s.Asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":1}`)
+		f := c.MustRead(t)
+		if strings.Contains(string(f.Payload), "auth_required") { // unless the end came first
+			f = c.MustRead(t)
 		}
-		if !strings.Contains(string(f.payload), "auth_expired") {
-			t.Errorf("told %q", f.payload)
+		if !strings.Contains(string(f.Payload), "auth_expired") {
+			t.Errorf("told %q", f.Payload)
 		}
-		if got := s.session(t, id); got.State != "suspended" || got.ValidUntil.After(time.Now()) {
+		if got := s.Session(t, id); got.State != "suspended" || got.ValidUntil.After(time.Now()) {
 			t.Errorf("the session is %+v", got)
 		}
-		s.asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":0}`)
-		c.says(t, "held in")
-		p.says(t, "held out")
-		c.says(t, login(s.issuer.expiring(exp)))
-		c.hearsWord(t, "auth_error")
-		c.pings(t, "still suspended")
-		p.nothing(t)
+		s.Asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":0}`)
+		c.Says(t, "held in")
+		p.Says(t, "held out")
+		c.Says(t, Login(s.Issuer.Expiring(exp)))
+		c.HearsWord(t, "auth_error")
+		c.Pings(t, "still suspended")
+		p.Nothing(t)
 		newExp := exp.Add(time.Second)
-		c.says(t, login(s.issuer.expiring(newExp)))
-		c.accepted(t, newExp)
-		c.hears(t, "held out")
-		p.hears(t, "held in")
-		if got := s.session(t, id); got.State != "open" || !got.ValidUntil.Equal(newExp) {
+		c.Says(t, Login(s.Issuer.Expiring(newExp)))
+		c.Accepted(t, newExp)
+		c.Hears(t, "held out")
+		p.Hears(t, "held in")
+		if got := s.Session(t, id); got.State != "open" || !got.ValidUntil.Equal(newExp) {
 			t.Errorf("the session is %+v", got)
 		}
 		// It acts again, and its grace begins again.
-		s.asks(t, http.MethodPost, "renew?id="+id, "", `{"sockets":1}`)
-		c.hearsWord(t, "auth_required")
-		c.hearsWord(t, "auth_expired")
+		s.Asks(t, http.MethodPost, "renew?id="+id, "", `{"sockets":1}`)
+		c.HearsWord(t, "auth_required")
+		c.HearsWord(t, "auth_expired")
 	})
 }
 
@@ -167,20 +167,20 @@ func TestAdminRenewPolicies(t *testing.T) {
 	}{{"close", true}, {"ignore", false}} {
 		t.Run(tt.policy, func(t *testing.T) {
 			t.Parallel()
-			s := startPeerSite(t, siteOptions{directives: "on_expiry " + tt.policy, proxy: withSession}, nil)
-			c := s.open(t, h1, "/", s.of("alice"))
-			p := s.socket(t)
+			s := StartPeerSite(t, SiteOptions{Directives: "on_expiry " + tt.policy, Proxy: withSession}, nil)
+			c := s.Open(t, H1, "/", s.Of("alice"))
+			p := s.Socket(t)
 			if !tt.ends {
-				s.asks(t, http.MethodPost, "renew?all=true", "", `{"sockets":0}`)
-				c.says(t, "still here")
-				p.hears(t, "still here")
+				s.Asks(t, http.MethodPost, "renew?all=true", "", `{"sockets":0}`)
+				c.Says(t, "still here")
+				p.Hears(t, "still here")
 				return
 			}
-			s.asks(t, http.MethodPost, "renew?all=true", "", `{"sockets":1}`)
-			if _, end := c.last(t, patience); end.code != 3000 || end.reason != "token expired" {
+			s.Asks(t, http.MethodPost, "renew?all=true", "", `{"sockets":1}`)
+			if _, end := c.Last(t, Patience); end.Code != 3000 || end.Reason != "token expired" {
 				t.Errorf("closed with %+v", end)
 			}
-			p.ends(t, closeGoingAway)
+			p.Ends(t, CloseGoingAway)
 		})
 	}
 }
@@ -189,27 +189,27 @@ func TestAdminRenewPolicies(t *testing.T) {
 // all nor its answer.
 func TestAdminSilentClients(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{proxy: withSession}, nil)
-	var silent []*wsConn
+	s := StartPeerSite(t, SiteOptions{Proxy: withSession}, nil)
+	var silent []*Conn
 	for range 20 {
-		silent = append(silent, s.open(t, h1, "/", s.of("silent")))
-		s.socket(t)
+		silent = append(silent, s.Open(t, H1, "/", s.Of("silent")))
+		s.Socket(t)
 	}
-	c := s.open(t, h1, "/", s.of("alice"))
-	s.socket(t)
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	s.Socket(t)
 	text := strings.Repeat("x", 64<<10)
-	lag, start := measureLag(t), time.Now()
+	lag, start := MeasureLag(t), time.Now()
 	for range 100 {
-		if status, body := s.ask(t, http.MethodPost, "message?subject=silent", text, nil); status != http.StatusOK {
+		if status, body := s.Ask(t, http.MethodPost, "message?subject=silent", text, nil); status != http.StatusOK {
 			t.Fatalf("status %d: %s", status, body)
 		}
 	}
-	s.asks(t, http.MethodPost, "message?subject=alice", "hello", `{"sockets":1}`)
-	c.hears(t, "hello")
-	lag.inTime(t, "the message", start, time.Now(), 20*time.Second)
-	s.asks(t, http.MethodDelete, "sessions?subject=alice&code=4000", "", `{"sockets":1}`)
-	c.closes(t, 4000)
+	s.Asks(t, http.MethodPost, "message?subject=alice", "hello", `{"sockets":1}`)
+	c.Hears(t, "hello")
+	lag.InTime(t, "the message", start, time.Now(), 20*time.Second)
+	s.Asks(t, http.MethodDelete, "sessions?subject=alice&code=4000", "", `{"sockets":1}`)
+	c.Closes(t, 4000)
 	for _, c := range silent {
-		c.vanish()
+		c.Vanish()
 	}
 }

@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-// jsonType is what a revocation is sent with.
-var jsonType = http.Header{"Content-Type": {"application/json"}}
+// JSONType is what a revocation is sent with.
+var JSONType = http.Header{"Content-Type": {"application/json"}}
 
-// adminRevocation is a revocation as the admin API shows it.
-type adminRevocation struct {
+// AdminRevocation is a revocation as the admin API shows it.
+type AdminRevocation struct {
 	Issuer, Subject, Jti, Sid, Reason string
 
 	IssuedBefore *time.Time `json:"issued_before"`
 	Until        time.Time
 }
 
-// revoke revokes and returns the revocation and how many sockets it has ended.
-func (p *caddyProc) revoke(t testing.TB, revocation map[string]any) (adminRevocation, int) {
+// Revoke revokes and returns the revocation and how many sockets it has ended.
+func (p *Caddy) Revoke(t testing.TB, revocation map[string]any) (AdminRevocation, int) {
 	t.Helper()
 	text, err := json.Marshal(revocation)
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, body := p.ask(t, http.MethodPost, "revocations", string(text), jsonType)
+	status, body := p.Ask(t, http.MethodPost, "revocations", string(text), JSONType)
 	var answer struct {
-		Revocation adminRevocation
+		Revocation AdminRevocation
 		Sockets    int
 	}
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK {
@@ -39,51 +39,52 @@ func (p *caddyProc) revoke(t testing.TB, revocation map[string]any) (adminRevoca
 	return answer.Revocation, answer.Sockets
 }
 
-func (p *caddyProc) revocations(t testing.TB, query string) []adminRevocation {
+// Revocations returns the revocations that a query finds.
+func (p *Caddy) Revocations(t testing.TB, query string) []AdminRevocation {
 	t.Helper()
-	return answer[struct{ Revocations []adminRevocation }](t, p, "revocations?"+query).Revocations
+	return Answer[struct{ Revocations []AdminRevocation }](t, p, "revocations?"+query).Revocations
 }
 
 // TestAdminRevocations: a revocation ends those that are meant, keeps them out,
 // and lets them in again when it is taken back.
 func TestAdminRevocations(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{proxy: withSession}, nil, func(t *testing.T, s *peerSite, version string) {
-		issuer := s.issuer.URL
+	ForEachPeerVersion(t, SiteOptions{Proxy: withSession}, nil, func(t *testing.T, s *PeerSite, version string) {
+		issuer := s.Issuer.URL
 		for _, kind := range []string{"subject", "jti", "sid"} {
-			alice, bob := s.of("alice"), s.of("bob")
-			c, d := s.open(t, version, "/", alice), s.open(t, version, "/", bob)
-			p, q := s.socket(t), s.socket(t)
+			alice, bob := s.Of("alice"), s.Of("bob")
+			c, d := s.Open(t, version, "/", alice), s.Open(t, version, "/", bob)
+			p, q := s.Socket(t), s.Socket(t)
 			value := map[string]string{"subject": "alice", "jti": "jti of alice", "sid": "sid of alice"}[kind]
 			before := time.Now()
-			r, ended := s.revoke(t, map[string]any{"issuer": issuer, kind: value, "reason": "test"})
+			r, ended := s.Revoke(t, map[string]any{"issuer": issuer, kind: value, "reason": "test"})
 			if ended != 1 {
 				t.Errorf("%s: %d sockets have ended", kind, ended)
 			}
 			if (r.IssuedBefore != nil) != (kind == "subject") || r.Until.Sub(before) < 24*time.Hour || r.Until.Sub(before) > 25*time.Hour {
 				t.Errorf("%s: %+v", kind, r)
 			}
-			if _, end := c.last(t, patience); end.code != 3000 || end.reason != "revoked" {
+			if _, end := c.Last(t, Patience); end.Code != 3000 || end.Reason != "revoked" {
 				t.Errorf("%s: closed with %+v", kind, end)
 			}
-			p.ends(t, closeGoingAway)
-			if _, answer := s.handshake(t, version, "/", alice); answer.StatusCode != http.StatusUnauthorized {
+			p.Ends(t, CloseGoingAway)
+			if _, answer := s.Handshake(t, version, "/", alice); answer.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%s: a new handshake: %s", kind, answer.Status)
 			}
-			d.says(t, "still here")
-			q.hears(t, "still here")
+			d.Says(t, "still here")
+			q.Hears(t, "still here")
 			name := url.Values{"issuer": {issuer}, kind: {value}}.Encode()
-			if all := s.revocations(t, name); len(all) != 1 || all[0].Reason != "test" || len(s.revocations(t, "issuer=x")) != 0 {
+			if all := s.Revocations(t, name); len(all) != 1 || all[0].Reason != "test" || len(s.Revocations(t, "issuer=x")) != 0 {
 				t.Errorf("%s: the list has %+v", kind, all)
 			}
-			s.asks(t, http.MethodDelete, "revocations?"+name, "", `{"removed":1}`)
-			if status, _ := s.ask(t, http.MethodDelete, "revocations?"+name, "", nil); status != http.StatusNotFound {
+			s.Asks(t, http.MethodDelete, "revocations?"+name, "", `{"removed":1}`)
+			if status, _ := s.Ask(t, http.MethodDelete, "revocations?"+name, "", nil); status != http.StatusNotFound {
 				t.Errorf("%s: taken back twice: status %d", kind, status)
 			}
-			s.open(t, version, "/", alice).vanish()
-			s.socket(t)
-			d.vanish()
-			s.noSessionLeft(t)
+			s.Open(t, version, "/", alice).Vanish()
+			s.Socket(t)
+			d.Vanish()
+			s.NoSessionLeft(t)
 		}
 	})
 }
@@ -91,18 +92,18 @@ func TestAdminRevocations(t *testing.T) {
 // TestAdminRevocationPages: the pages together are all revocations.
 func TestAdminRevocationPages(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
+	s := StartPeerSite(t, SiteOptions{}, nil)
 	const n = 25
 	for i := range n {
-		s.revoke(t, map[string]any{"issuer": "https://id.example.com", "jti": fmt.Sprint(i)})
+		s.Revoke(t, map[string]any{"issuer": "https://id.example.com", "jti": fmt.Sprint(i)})
 	}
 	seen := make(map[string]bool)
 	for query := "limit=10"; ; {
-		page := answer[struct {
-			Revocations []adminRevocation
+		page := Answer[struct {
+			Revocations []AdminRevocation
 			Total       int
 			Next        string
-		}](t, s.caddyProc, "revocations?"+query)
+		}](t, s.Caddy, "revocations?"+query)
 		for _, r := range page.Revocations {
 			seen[r.Jti] = true
 		}
@@ -122,26 +123,26 @@ func TestAdminRevocationPages(t *testing.T) {
 // TestAdminLockouts: who is locked out is listed, and let in again.
 func TestAdminLockouts(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{globals: "websocket_auth {\nlockout 3 10m 5m\n}"}, nil)
-	bad := http.Header{"Authorization": {"Bearer " + sign(jwt{claims: s.issuer.claims(), key: strangerKey()})}}
+	s := StartPeerSite(t, SiteOptions{Globals: "websocket_auth {\nlockout 3 10m 5m\n}"}, nil)
+	bad := http.Header{"Authorization": {"Bearer " + Sign(JWT{Claims: s.Issuer.Claims(), Key: StrangerKey()})}}
 	for range 3 {
-		if _, answer := s.handshake(t, h1, "/", bad); answer.StatusCode != http.StatusUnauthorized {
+		if _, answer := s.Handshake(t, H1, "/", bad); answer.StatusCode != http.StatusUnauthorized {
 			t.Fatalf("a bad signature: %s", answer.Status)
 		}
 	}
-	if _, answer := s.handshake(t, h1, "/", s.of("alice")); answer.StatusCode != http.StatusTooManyRequests {
+	if _, answer := s.Handshake(t, H1, "/", s.Of("alice")); answer.StatusCode != http.StatusTooManyRequests {
 		t.Fatalf("locked out: %s", answer.Status)
 	}
 	list := func(query string) []struct {
 		Address string
 		Until   time.Time
 	} {
-		return answer[struct {
+		return Answer[struct {
 			Lockouts []struct {
 				Address string
 				Until   time.Time
 			}
-		}](t, s.caddyProc, "lockouts"+query).Lockouts
+		}](t, s.Caddy, "lockouts"+query).Lockouts
 	}
 	all := list("")
 	if len(all) != 1 || all[0].Address != "127.0.0.1" || time.Until(all[0].Until) < 4*time.Minute {
@@ -150,20 +151,20 @@ func TestAdminLockouts(t *testing.T) {
 	if len(list("?address=127.0.0.1")) != 1 || len(list("?address=192.0.2.1")) != 0 {
 		t.Error("the filter does not hold")
 	}
-	s.asks(t, http.MethodDelete, "lockouts?address=192.0.2.1", "", `{"released":0}`)
-	s.asks(t, http.MethodDelete, "lockouts?all=true", "", `{"released":1}`)
+	s.Asks(t, http.MethodDelete, "lockouts?address=192.0.2.1", "", `{"released":0}`)
+	s.Asks(t, http.MethodDelete, "lockouts?all=true", "", `{"released":1}`)
 	if all := list(""); len(all) != 0 {
 		t.Errorf("still locked out: %+v", all)
 	}
-	s.open(t, h1, "/", s.of("alice"))
+	s.Open(t, H1, "/", s.Of("alice"))
 }
 
 // TestAdminKeys: the key sets say how they stand, also when the provider is
 // away.
 func TestAdminKeys(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{}, nil)
-	s.open(t, h1, "/", s.of("alice"))
+	s := StartPeerSite(t, SiteOptions{}, nil)
+	s.Open(t, H1, "/", s.Of("alice"))
 	type keySet struct {
 		Source, State string
 
@@ -173,22 +174,22 @@ func TestAdminKeys(t *testing.T) {
 		LastError string   `json:"last_error"`
 	}
 	get := func() keySet {
-		all := answer[struct {
+		all := Answer[struct {
 			KeySets []keySet `json:"key_sets"`
-		}](t, s.caddyProc, "keys").KeySets
+		}](t, s.Caddy, "keys").KeySets
 		if len(all) != 1 { // both sites share it
 			t.Fatalf("%d key sets, want 1: %+v", len(all), all)
 		}
 		return all[0]
 	}
-	if k := get(); k.Source != s.issuer.jwksURL() || k.State != "fresh" || k.Keys != 2 ||
+	if k := get(); k.Source != s.Issuer.JWKSURL() || k.State != "fresh" || k.Keys != 2 ||
 		strings.Join(k.KeyIDs, " ") != "ec-1 rsa-1" || k.Age == nil || k.LastError != "" {
 		t.Errorf("%+v", k)
 	}
-	s.issuer.setAnswer(answerStatus(http.StatusInternalServerError))
+	s.Issuer.SetAnswer(AnswerStatus(http.StatusInternalServerError))
 	// A token with an unknown key causes a fetch.
-	unknown := sign(jwt{claims: s.issuer.claims(), header: map[string]any{"kid": "unknown"}})
-	s.handshake(t, h1, "/", http.Header{"Authorization": {"Bearer " + unknown}})
+	unknown := Sign(JWT{Claims: s.Issuer.Claims(), Header: map[string]any{"kid": "unknown"}})
+	s.Handshake(t, H1, "/", http.Header{"Authorization": {"Bearer " + unknown}})
 	if k := get(); k.State != "stale" || k.Keys != 2 || !strings.Contains(k.LastError, "500") {
 		t.Errorf("with the provider away: %+v", k)
 	}

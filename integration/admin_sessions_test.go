@@ -17,8 +17,8 @@ import (
 // withSession tells the application of a site the id of each session.
 const withSession = "stream_close_delay 1h\nheader_up X-Session {http.websocket_auth.session}"
 
-// adminSession is a session as the admin API shows it.
-type adminSession struct {
+// AdminSession is a session as the admin API shows it.
+type AdminSession struct {
 	ID, Site, Subject, Issuer, Jti, Sid, Source, Verifier, Dialect, State string
 
 	ClientIP    string     `json:"client_ip"`
@@ -30,16 +30,16 @@ type adminSession struct {
 	MessagesOut int64      `json:"messages_out"`
 }
 
-// ask sends the admin API a request and returns the status and the body.
-func (p *caddyProc) ask(t testing.TB, method, path, body string, header http.Header) (int, string) {
+// Ask sends the admin API a request and returns the status and the body.
+func (p *Caddy) Ask(t testing.TB, method, path, body string, header http.Header) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	var content io.Reader
 	if body != "" {
 		content = strings.NewReader(body)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.adminAddr+"/websocket_auth/"+path, content)
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.AdminAddr+"/websocket_auth/"+path, content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func (p *caddyProc) ask(t testing.TB, method, path, body string, header http.Hea
 			r.Host = values[0]
 		}
 	}
-	answer, err := adminClient.Do(r)
+	answer, err := AdminClient.Do(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -61,50 +61,50 @@ func (p *caddyProc) ask(t testing.TB, method, path, body string, header http.Hea
 	return answer.StatusCode, strings.TrimSpace(string(text))
 }
 
-// asks expects this answer with status 200.
-func (p *caddyProc) asks(t testing.TB, method, path, body, want string) {
+// Asks expects this answer with status 200.
+func (p *Caddy) Asks(t testing.TB, method, path, body, want string) {
 	t.Helper()
-	if status, got := p.ask(t, method, path, body, nil); status != http.StatusOK || got != want {
+	if status, got := p.Ask(t, method, path, body, nil); status != http.StatusOK || got != want {
 		t.Fatalf("%s %s: %d %s, want %s", method, path, status, got, want)
 	}
 }
 
-// answer asks for something that is JSON.
-func answer[T any](t testing.TB, p *caddyProc, path string) (value T) {
+// Answer asks for something that is JSON.
+func Answer[T any](t testing.TB, p *Caddy, path string) (value T) {
 	t.Helper()
-	status, text := p.ask(t, http.MethodGet, path, "", nil)
+	status, text := p.Ask(t, http.MethodGet, path, "", nil)
 	if err := json.Unmarshal([]byte(text), &value); err != nil || status != http.StatusOK {
 		t.Fatalf("GET %s: status %d, %v: %s", path, status, err, text)
 	}
 	return value
 }
 
-// sessions returns the sessions that a query names.
-func (p *caddyProc) sessions(t testing.TB, query string) []adminSession {
+// Sessions returns the sessions that a query names.
+func (p *Caddy) Sessions(t testing.TB, query string) []AdminSession {
 	t.Helper()
-	return answer[struct{ Sessions []adminSession }](t, p, "sessions?"+query).Sessions
+	return Answer[struct{ Sessions []AdminSession }](t, p, "sessions?"+query).Sessions
 }
 
-// noSessionLeft waits until there is none.
-func (p *caddyProc) noSessionLeft(t testing.TB) {
+// NoSessionLeft waits until there is none.
+func (p *Caddy) NoSessionLeft(t testing.TB) {
 	t.Helper()
-	eventually(t, patience, func() string {
-		if all := p.sessions(t, ""); len(all) > 0 {
+	Eventually(t, Patience, func() string {
+		if all := p.Sessions(t, ""); len(all) > 0 {
 			return fmt.Sprintf("sessions are left: %+v", all)
 		}
 		return ""
 	})
 }
 
-// session returns one session.
-func (p *caddyProc) session(t testing.TB, id string) adminSession {
+// Session returns one session.
+func (p *Caddy) Session(t testing.TB, id string) AdminSession {
 	t.Helper()
-	return answer[adminSession](t, p, "sessions/"+id)
+	return Answer[AdminSession](t, p, "sessions/"+id)
 }
 
-// of returns the header of a client with a token of this subject's.
-func (s *site) of(subject string) http.Header {
-	return http.Header{"Authorization": {"Bearer " + s.issuer.token(map[string]any{
+// Of returns the header of a client with a token of this subject's.
+func (s *Site) Of(subject string) http.Header {
+	return http.Header{"Authorization": {"Bearer " + s.Issuer.Token(map[string]any{
 		"sub": subject, "jti": "jti of " + subject, "sid": "sid of " + subject,
 	})}}
 }
@@ -113,24 +113,24 @@ func (s *site) of(subject string) http.Header {
 // on all HTTP versions, and gone when it has ended.
 func TestAdminSessions(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "name chat", proxy: withSession}
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
+	o := SiteOptions{Directives: "name chat", Proxy: withSession}
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
 		before := time.Now()
-		c := s.open(t, version, "/", s.of("alice"))
-		p := s.socket(t)
-		id := p.header.Get("X-Session")
-		c.says(t, "hello", "again")
-		p.hears(t, "hello", "again")
-		p.says(t, "hi")
-		c.hears(t, "hi")
+		c := s.Open(t, version, "/", s.Of("alice"))
+		p := s.Socket(t)
+		id := p.Header.Get("X-Session")
+		c.Says(t, "hello", "again")
+		p.Hears(t, "hello", "again")
+		p.Says(t, "hi")
+		c.Hears(t, "hi")
 		got := s.counted(t, id, 1)
 		if got.ValidUntil == nil || time.Until(*got.ValidUntil) < 50*time.Minute || got.OpenedAt.Before(before) ||
 			got.OpenedAt.After(time.Now()) {
 			t.Errorf("opened at %v, valid until %v", got.OpenedAt, got.ValidUntil)
 		}
 		got.ValidUntil, got.OpenedAt = nil, time.Time{}
-		want := adminSession{
-			ID: id, Site: "chat", Subject: "alice", Issuer: s.issuer.URL, Jti: "jti of alice", Sid: "sid of alice",
+		want := AdminSession{
+			ID: id, Site: "chat", Subject: "alice", Issuer: s.Issuer.URL, Jti: "jti of alice", Sid: "sid of alice",
 			Source: "header", Verifier: "jwt", State: "open", ClientIP: "127.0.0.1",
 			BytesIn: 11 + 11, BytesOut: 4, MessagesIn: 2, MessagesOut: 1,
 		}
@@ -140,20 +140,20 @@ func TestAdminSessions(t *testing.T) {
 		if got != want {
 			t.Errorf("the session is\n%+v, want\n%+v", got, want)
 		}
-		d := s.open(t, version, "/", s.of("bob"))
-		s.socket(t)
-		issuer := url.QueryEscape(s.issuer.URL)
+		d := s.Open(t, version, "/", s.Of("bob"))
+		s.Socket(t)
+		issuer := url.QueryEscape(s.Issuer.URL)
 		for query, want := range map[string]int{
 			"": 2, "subject=alice": 1, "issuer=" + issuer + "&sid=sid+of+bob": 1, "jti=jti+of+bob": 1, "site=chat": 2, "site=x": 0,
 			"subject=alice&issuer=": 0,
 		} {
-			if got := s.sessions(t, query); len(got) != want {
+			if got := s.Sessions(t, query); len(got) != want {
 				t.Errorf("%d sessions of %q, want %d", len(got), query, want)
 			}
 		}
-		d.vanish()
-		eventually(t, patience, func() string {
-			if n := len(s.sessions(t, "")); n != 1 {
+		d.Vanish()
+		Eventually(t, Patience, func() string {
+			if n := len(s.Sessions(t, "")); n != 1 {
 				return fmt.Sprintf("%d sessions, want 1", n)
 			}
 			return ""
@@ -163,10 +163,10 @@ func TestAdminSessions(t *testing.T) {
 
 // counted returns a session as soon as so many messages to the client are
 // counted, which is after it has got them.
-func (p *caddyProc) counted(t testing.TB, id string, out int64) (got adminSession) {
+func (p *Caddy) counted(t testing.TB, id string, out int64) (got AdminSession) {
 	t.Helper()
-	eventually(t, patience, func() string {
-		if got = p.session(t, id); got.MessagesOut != out {
+	Eventually(t, Patience, func() string {
+		if got = p.Session(t, id); got.MessagesOut != out {
 			return fmt.Sprintf("messages_out is %d, want %d", got.MessagesOut, out)
 		}
 		return ""
@@ -177,20 +177,20 @@ func (p *caddyProc) counted(t testing.TB, id string, out int64) (got adminSessio
 // TestAdminStates: a socket is listed from before its login on.
 func TestAdminStates(t *testing.T) {
 	t.Parallel()
-	o := renewing("warn 0s")
-	o.directives += "\nname chat"
-	s := startPeerSite(t, o, nil)
-	c := s.open(t, h1, "/", noHeader)
-	all := s.sessions(t, "site=chat")
+	o := Renewing("warn 0s")
+	o.Directives += "\nname chat"
+	s := StartPeerSite(t, o, nil)
+	c := s.Open(t, H1, "/", NoHeader)
+	all := s.Sessions(t, "site=chat")
 	if len(all) != 1 || all[0].State != "pending" || all[0].Subject != "" || all[0].ValidUntil != nil || all[0].Dialect != "json" {
 		t.Fatalf("before login: %+v", all)
 	}
-	exp := soon(2 * time.Second)
-	c.says(t, login(s.issuer.expiring(exp)))
-	c.accepted(t, exp)
-	s.socket(t)
-	eventually(t, patience, func() string { // what has been sent is counted afterwards
-		got := s.session(t, all[0].ID)
+	exp := Soon(2 * time.Second)
+	c.Says(t, Login(s.Issuer.Expiring(exp)))
+	c.Accepted(t, exp)
+	s.Socket(t)
+	Eventually(t, Patience, func() string { // what has been sent is counted afterwards
+		got := s.Session(t, all[0].ID)
 		known := got.State == "open" && got.Subject == "alice" && got.Source == "first_message"
 		// The login is a message of the client's, and the answer is the gate's.
 		if !known || got.MessagesIn != 1 || got.BytesIn == 0 || got.MessagesOut != 0 || got.BytesOut == 0 {
@@ -198,12 +198,12 @@ func TestAdminStates(t *testing.T) {
 		}
 		return ""
 	})
-	c.hearsWord(t, "auth_expired")
-	if got := s.session(t, all[0].ID); got.State != "suspended" {
+	c.HearsWord(t, "auth_expired")
+	if got := s.Session(t, all[0].ID); got.State != "suspended" {
 		t.Errorf("after the end: %+v", got)
 	}
-	s.logsIn(t, c)
-	if got := s.session(t, all[0].ID); got.State != "open" || time.Until(*got.ValidUntil) < 50*time.Minute {
+	s.LogsIn(t, c)
+	if got := s.Session(t, all[0].ID); got.State != "open" || time.Until(*got.ValidUntil) < 50*time.Minute {
 		t.Errorf("renewed: %+v", got)
 	}
 }
@@ -212,13 +212,13 @@ func TestAdminStates(t *testing.T) {
 // known who has logged in, and that it was not by the handshake.
 func TestAdminPolledSession(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled("name chat"))
-	url := "http://" + s.site + "/socket.io/" + polling("taken")
-	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.token())); status != http.StatusOK {
+	s := StartSite(t, Polled("name chat"))
+	url := "http://" + s.Addr + "/socket.io/" + Polling("taken")
+	if status := Poll(t, http.MethodPost, url, LoginPacket(s.Issuer.Token())); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	s.open(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=taken", noHeader)
-	all := s.sessions(t, "site=chat")
+	s.Open(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=taken", NoHeader)
+	all := s.Sessions(t, "site=chat")
 	if len(all) != 1 || all[0].Source != "polling" || all[0].Subject != "alice" || all[0].Verifier != "jwt" ||
 		all[0].Dialect != "socketio" || all[0].ValidUntil == nil {
 		t.Errorf("%+v", all)
@@ -229,45 +229,45 @@ func TestAdminPolledSession(t *testing.T) {
 // application a proper one, and nobody else anything.
 func TestAdminClose(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "name chat", proxy: withSession}
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		open := func(subject string) (*wsConn, *peer) {
-			c := s.open(t, version, "/", s.of(subject))
-			return c, s.socket(t)
+	o := SiteOptions{Directives: "name chat", Proxy: withSession}
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		open := func(subject string) (*Conn, *Peer) {
+			c := s.Open(t, version, "/", s.Of(subject))
+			return c, s.Socket(t)
 		}
 		c, p := open("alice")
 		other, otherPeer := open("bob")
-		id := p.header.Get("X-Session")
-		s.asks(t, http.MethodDelete, "sessions/"+id+"?code=4001&reason=ask+at+the+desk", "", `{"sockets":1}`)
-		_, end := c.last(t, patience)
-		if end.code != 4001 || end.reason != "ask at the desk" {
+		id := p.Header.Get("X-Session")
+		s.Asks(t, http.MethodDelete, "sessions/"+id+"?code=4001&reason=ask+at+the+desk", "", `{"sockets":1}`)
+		_, end := c.Last(t, Patience)
+		if end.Code != 4001 || end.Reason != "ask at the desk" {
 			t.Errorf("closed with %+v", end)
 		}
-		p.ends(t, closeGoingAway)
-		if status, _ := s.ask(t, http.MethodDelete, "sessions/"+id, "", nil); status != http.StatusNotFound {
-			eventually(t, patience, func() string {
-				status, _ := s.ask(t, http.MethodDelete, "sessions/"+id, "", nil)
+		p.Ends(t, CloseGoingAway)
+		if status, _ := s.Ask(t, http.MethodDelete, "sessions/"+id, "", nil); status != http.StatusNotFound {
+			Eventually(t, Patience, func() string {
+				status, _ := s.Ask(t, http.MethodDelete, "sessions/"+id, "", nil)
 				if status != http.StatusNotFound {
 					return fmt.Sprintf("ended again: %d", status)
 				}
 				return ""
 			})
 		}
-		other.says(t, "still here")
-		otherPeer.hears(t, "still here")
+		other.Says(t, "still here")
+		otherPeer.Hears(t, "still here")
 
 		third, thirdPeer := open("alice")
-		s.asks(t, http.MethodDelete, "sessions?subject=alice", "", `{"sockets":1}`)
-		_, end = third.last(t, patience)
-		if end.code != closeForbidden || end.reason != "closed_by_admin" {
+		s.Asks(t, http.MethodDelete, "sessions?subject=alice", "", `{"sockets":1}`)
+		_, end = third.Last(t, Patience)
+		if end.Code != CloseForbidden || end.Reason != "closed_by_admin" {
 			t.Errorf("closed with %+v", end)
 		}
-		thirdPeer.ends(t, closeGoingAway)
+		thirdPeer.Ends(t, CloseGoingAway)
 
-		s.asks(t, http.MethodDelete, "sessions?all=true&code=1012", "", `{"sockets":1}`)
-		other.closes(t, 1012)
-		otherPeer.ends(t, closeGoingAway)
-		s.asks(t, http.MethodDelete, "sessions?all=true", "", `{"sockets":0}`)
+		s.Asks(t, http.MethodDelete, "sessions?all=true&code=1012", "", `{"sockets":1}`)
+		other.Closes(t, 1012)
+		otherPeer.Ends(t, CloseGoingAway)
+		s.Asks(t, http.MethodDelete, "sessions?all=true", "", `{"sockets":0}`)
 	})
 }
 
@@ -276,24 +276,24 @@ func TestAdminClose(t *testing.T) {
 func TestAdminCloseInFrame(t *testing.T) {
 	t.Parallel()
 	app, conns := startStubbornApp(t)
-	s := startSite(t, siteOptions{env: []startOption{withEnv("APP", app)}})
-	c := s.open(t, h1, "/", s.of("alice"))
-	conn := receive(t, "handshake at the application", conns, patience)
+	s := StartSite(t, SiteOptions{Env: []StartOption{WithEnv("APP", app)}})
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	conn := Receive(t, "handshake at the application", conns, Patience)
 	begun, rest := strings.Repeat("a", 40), strings.Repeat("b", 60)
-	if _, err := conn.Write(append([]byte{0x80 | opText, 100}, begun...)); err != nil {
+	if _, err := conn.Write(append([]byte{0x80 | OpText, 100}, begun...)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() string {
-		if n := s.sessions(t, "")[0].BytesOut; n != 42 {
+	Eventually(t, Patience, func() string {
+		if n := s.Sessions(t, "")[0].BytesOut; n != 42 {
 			return fmt.Sprintf("%d bytes are on their way, want 42", n)
 		}
 		return ""
 	})
-	s.asks(t, http.MethodDelete, "sessions?all=true&code=4000", "", `{"sockets":1}`)
+	s.Asks(t, http.MethodDelete, "sessions?all=true&code=4000", "", `{"sockets":1}`)
 	if _, err := conn.Write([]byte(rest)); err != nil {
 		t.Fatal(err)
 	}
-	c.closes(t, 4000, begun+rest)
+	c.Closes(t, 4000, begun+rest)
 }
 
 // startStubbornApp runs an application that does not answer close frames, and
@@ -320,7 +320,7 @@ func startStubbornApp(t testing.TB) (addr string, conns <-chan net.Conn) {
 				continue
 			}
 			_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-				"Sec-WebSocket-Accept: %s\r\n\r\n", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+				"Sec-WebSocket-Accept: %s\r\n\r\n", AcceptKey(r.Header.Get("Sec-WebSocket-Key")))
 			accepted <- conn
 		}
 	}()
@@ -331,10 +331,10 @@ func startStubbornApp(t testing.TB) (addr string, conns <-chan net.Conn) {
 // meant by an issuer that is empty.
 func TestAdminClosePending(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, firstMessage("name chat"), nil)
-	c := s.open(t, h1, "/", noHeader)
-	s.asks(t, http.MethodDelete, "sessions?issuer=", "", `{"sockets":0}`)
-	s.asks(t, http.MethodDelete, "sessions?site=chat&code=4000", "", `{"sockets":1}`)
-	c.closes(t, 4000)
-	s.unasked(t)
+	s := StartPeerSite(t, FirstMessage("name chat"), nil)
+	c := s.Open(t, H1, "/", NoHeader)
+	s.Asks(t, http.MethodDelete, "sessions?issuer=", "", `{"sockets":0}`)
+	s.Asks(t, http.MethodDelete, "sessions?site=chat&code=4000", "", `{"sockets":1}`)
+	c.Closes(t, 4000)
+	s.Unasked(t)
 }

@@ -29,7 +29,7 @@ http://{$SITE} {
 		from first_message
 		on_expiry renew {
 			warn 0s
-			path ` + renewalPath + `
+			path ` + RenewalPath + `
 		}
 		on_reload recheck
 	}
@@ -76,14 +76,14 @@ http://{$SITE} {
 `
 
 // apartSite has tokens of alice's by both providers, without an issuer.
-type apartSite struct{ *site }
+type apartSite struct{ *Site }
 
 func startApartSite(t *testing.T) apartSite {
 	t.Helper()
-	s := &site{issuer: newIssuer(t), app: startApp(t)}
-	t.Cleanup(s.closeAll)
-	named := newIssuer(t)
-	jwk, err := json.Marshal(rsaJWK(&strangerKey().PublicKey, "stranger"))
+	s := &Site{Issuer: NewIssuer(t), App: StartApp(t)}
+	t.Cleanup(s.CloseAll)
+	named := NewIssuer(t)
+	jwk, err := json.Marshal(RSAJWK(&StrangerKey().PublicKey, "stranger"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,20 +91,20 @@ func startApartSite(t *testing.T) apartSite {
 	if err := os.WriteFile(path, jwk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.caddyProc = startCaddy(t, twoVerifiers, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", s.app.addr()),
-		withEnv("STRANGER", path), withEnv("NAMED", named.URL), withEnv("OTHERKEYS", named.jwksURL()))
-	t.Cleanup(s.closeAll)
+	s.Caddy = StartCaddy(t, twoVerifiers, WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", s.App.Addr()),
+		WithEnv("STRANGER", path), WithEnv("NAMED", named.URL), WithEnv("OTHERKEYS", named.JWKSURL()))
+	t.Cleanup(s.CloseAll)
 	return apartSite{s}
 }
 
 // first returns a token of the first provider, second one of the second.
 func (s apartSite) first(exp time.Time) string {
-	return s.issuer.token(map[string]any{"iss": absent, "exp": exp.Unix()})
+	return s.Issuer.Token(map[string]any{"iss": Absent, "exp": exp.Unix()})
 }
 
 func (s apartSite) second(exp time.Time) string {
-	return sign(jwt{key: strangerKey(), header: map[string]any{"kid": "stranger"}, claims: s.issuer.claims(
-		map[string]any{"iss": absent, "exp": exp.Unix()})})
+	return Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "stranger"}, Claims: s.Issuer.Claims(
+		map[string]any{"iss": Absent, "exp": exp.Unix()})})
 }
 
 // TestAttackRenewedByAnotherVerifier: alice of one provider is not alice of the
@@ -114,27 +114,27 @@ func TestAttackRenewedByAnotherVerifier(t *testing.T) {
 	t.Parallel()
 	s := startApartSite(t)
 	soon, later := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
-	c := s.open(t, h1, "/echo", bearerHeader(s.first(soon)))
-	session := s.app.handshake(t).Get("X-Session")
+	c := s.Open(t, H1, "/echo", bearerHeader(s.first(soon)))
+	session := s.App.Handshake(t).Get("X-Session")
 
-	c.says(t, login(s.second(later)))
-	if w := c.hearsWord(t, "auth_error"); w.Reason != "forbidden" {
+	c.Says(t, Login(s.second(later)))
+	if w := c.HearsWord(t, "auth_error"); w.Reason != "forbidden" {
 		t.Errorf("refused with %q", w.Reason)
 	}
-	s.logsReason(t, "other_identity")
-	if status, body := s.post(t, false, session, bearerHeader(s.second(later))); status != http.StatusForbidden {
+	s.LogsReason(t, "other_identity")
+	if status, body := s.Post(t, false, session, bearerHeader(s.second(later))); status != http.StatusForbidden {
 		t.Errorf("answered %d %q", status, body)
 	}
-	c.says(t, login(s.first(later)))
-	c.accepted(t, later)
-	s.open(t, h1, "/echo", bearerHeader(s.second(soon))) // whom the second knows gets in
+	c.Says(t, Login(s.first(later)))
+	c.Accepted(t, later)
+	s.Open(t, H1, "/echo", bearerHeader(s.second(soon))) // whom the second knows gets in
 
-	url := "http://" + s.site2 + "/socket.io/" + polling("one")
+	url := "http://" + s.Addr2 + "/socket.io/" + Polling("one")
 	for _, step := range []struct {
 		token  string
 		status int
 	}{{s.first(soon), http.StatusOK}, {s.second(later), http.StatusForbidden}, {s.first(later), http.StatusOK}} {
-		if status := poll(t, http.MethodPost, url, loginPacket(step.token)); status != step.status {
+		if status := Poll(t, http.MethodPost, url, LoginPacket(step.token)); status != step.status {
 			t.Errorf("login by polling answered %d, want %d", status, step.status)
 		}
 	}
@@ -145,12 +145,12 @@ func TestAttackRenewedByAnotherVerifier(t *testing.T) {
 func TestAttackIssuerOfAnotherVerifier(t *testing.T) {
 	t.Parallel()
 	s := startApartSite(t)
-	named := s.env["NAMED"]
-	good := s.issuer.token(map[string]any{"iss": named}) // all issuers here share their keys
-	forged := sign(jwt{key: strangerKey(), header: map[string]any{"kid": "stranger"}, claims: s.issuer.claims(
+	named := s.Env["NAMED"]
+	good := s.Issuer.Token(map[string]any{"iss": named}) // all issuers here share their keys
+	forged := Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "stranger"}, Claims: s.Issuer.Claims(
 		map[string]any{"iss": named})})
-	s.open(t, h1, "/echo", bearerHeader(good))
-	if c, answer := s.handshake(t, h1, "/echo", bearerHeader(forged)); c != nil || answer.StatusCode != http.StatusUnauthorized {
+	s.Open(t, H1, "/echo", bearerHeader(good))
+	if c, answer := s.Handshake(t, H1, "/echo", bearerHeader(forged)); c != nil || answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a stranger's token with this issuer: %s", answer.Status)
 	}
 }
@@ -161,13 +161,13 @@ func TestAttackIssuerOfAnotherVerifier(t *testing.T) {
 func TestAttackRecheckedByAnotherVerifier(t *testing.T) {
 	t.Parallel()
 	s := startApartSite(t)
-	c := s.open(t, h1, "/echo", bearerHeader(s.second(time.Now().Add(time.Hour))))
-	c.says(t, "hello")
-	c.hears(t, "hello")
-	if err := s.reload(t, strangerOnly); err != nil {
+	c := s.Open(t, H1, "/echo", bearerHeader(s.second(time.Now().Add(time.Hour))))
+	c.Says(t, "hello")
+	c.Hears(t, "hello")
+	if err := s.Reload(t, strangerOnly); err != nil {
 		t.Fatal(err)
 	}
-	c.isRefused(t, closeForbidden)
+	c.IsRefused(t, CloseForbidden)
 }
 
 // TestRecheckedByItsOwnVerifier: a reload that changes nothing ends nothing.
@@ -175,14 +175,14 @@ func TestRecheckedByItsOwnVerifier(t *testing.T) {
 	t.Parallel()
 	s := startApartSite(t)
 	end := time.Now().Add(time.Hour)
-	conns := []*wsConn{
-		s.open(t, h1, "/echo", bearerHeader(s.first(end))), s.open(t, h1, "/echo", bearerHeader(s.second(end))),
+	conns := []*Conn{
+		s.Open(t, H1, "/echo", bearerHeader(s.first(end))), s.Open(t, H1, "/echo", bearerHeader(s.second(end))),
 	}
-	if err := s.reload(t, twoVerifiers); err != nil {
+	if err := s.Reload(t, twoVerifiers); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range conns {
-		c.says(t, "lives on")
-		c.hears(t, "lives on")
+		c.Says(t, "lives on")
+		c.Hears(t, "lives on")
 	}
 }

@@ -17,8 +17,8 @@ import (
 // others.
 func TestAttackEarlyBytes(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	authorization := "Authorization: Bearer " + f.issuer.token()
+	f := Shared(t)
+	authorization := "Authorization: Bearer " + f.Issuer.Token()
 	for name, early := range map[string]string{
 		"frame without a mask":  "\x81\x08unmasked",
 		"request to smuggle":    "GET /internal HTTP/1.1\r\nHost: internal\r\n\r\n",
@@ -28,20 +28,20 @@ func TestAttackEarlyBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			conn := dialRaw(t, f.site)
-			conn.send(t, upgrade(f.site, path, authorization)+early)
-			if resp := conn.response(t); resp.StatusCode != http.StatusSwitchingProtocols {
+			path := PathOf(t)
+			conn := DialRaw(t, f.Addr)
+			conn.Send(t, Upgrade(f.Addr, path, authorization)+early)
+			if resp := conn.Response(t); resp.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("answered %s", resp.Status)
 			}
 			if code, rest := conn.closeCode(t); code != websocket.CloseProtocolError || rest != "" {
 				t.Errorf("closed with %d, then %q, want 1002 and nothing", code, rest)
 			}
-			seen := f.backend.wait(t, path)
-			if code := seen.waitClosed(t); code != websocket.CloseGoingAway && code != websocket.CloseProtocolError {
+			seen := f.Backend.Wait(t, path)
+			if code := seen.WaitClosed(t); code != websocket.CloseGoingAway && code != websocket.CloseProtocolError {
 				t.Errorf("the application was told %d", code)
 			}
-			if messages, _ := seen.got(); len(messages) > 0 || f.backend.received(early) || f.backend.received("/internal") {
+			if messages, _ := seen.Got(); len(messages) > 0 || f.Backend.Received(early) || f.Backend.Received("/internal") {
 				t.Errorf("the application got %q", messages)
 			}
 		})
@@ -52,24 +52,24 @@ func TestAttackEarlyBytes(t *testing.T) {
 // also where one of them is cut at any byte.
 func TestEarlyFramesArriveOnce(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	authorization := "Authorization: Bearer " + f.issuer.token()
-	frames := maskedFrame("one") + maskedFrame("two") + maskedFrame("three")
+	f := Shared(t)
+	authorization := "Authorization: Bearer " + f.Issuer.Token()
+	frames := MaskedFrame("one") + MaskedFrame("two") + MaskedFrame("three")
 	for cut := range len(frames) + 1 {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			conn := dialRaw(t, f.site)
-			conn.send(t, upgrade(f.site, path, authorization)+frames[:cut])
-			if resp := conn.response(t); resp.StatusCode != http.StatusSwitchingProtocols {
+			path := PathOf(t)
+			conn := DialRaw(t, f.Addr)
+			conn.Send(t, Upgrade(f.Addr, path, authorization)+frames[:cut])
+			if resp := conn.Response(t); resp.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("answered %s", resp.Status)
 			}
-			conn.send(t, frames[cut:])
+			conn.Send(t, frames[cut:])
 			echo := make([]byte, 2+3+2+3+2+5)
-			if _, err := io.ReadFull(conn.br, echo); err != nil || string(echo) != "\x81\x03one\x81\x03two\x81\x05three" {
+			if _, err := io.ReadFull(conn.Reader, echo); err != nil || string(echo) != "\x81\x03one\x81\x03two\x81\x05three" {
 				t.Fatalf("echoed %q, %v", echo, err)
 			}
-			if got, _ := f.backend.wait(t, path).got(); !slices.Equal(got, []string{"one", "two", "three"}) {
+			if got, _ := f.Backend.Wait(t, path).Got(); !slices.Equal(got, []string{"one", "two", "three"}) {
 				t.Errorf("the application got %q", got)
 			}
 		})
@@ -80,37 +80,37 @@ func TestEarlyFramesArriveOnce(t *testing.T) {
 // of us that believes in the upgrade sends a stranger's frames there.
 func TestAttackBytesAfterRefusal(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	conn := dialRaw(t, f.site)
-	conn.send(t, upgrade(f.site, pathOf(t), "Content-Length: 5", "Authorization: Bearer "+f.issuer.token())+
-		"hello"+"GET /smuggled HTTP/1.1\r\nHost: "+f.site+"\r\n\r\n")
-	if resp := conn.response(t); resp.StatusCode != http.StatusBadRequest || !resp.Close {
+	f := Shared(t)
+	conn := DialRaw(t, f.Addr)
+	conn.Send(t, Upgrade(f.Addr, PathOf(t), "Content-Length: 5", "Authorization: Bearer "+f.Issuer.Token())+
+		"hello"+"GET /smuggled HTTP/1.1\r\nHost: "+f.Addr+"\r\n\r\n")
+	if resp := conn.Response(t); resp.StatusCode != http.StatusBadRequest || !resp.Close {
 		t.Errorf("answered %s, close %v, want 400 and close", resp.Status, resp.Close)
 	}
-	if rest := conn.rest(t); strings.Contains(rest, "HTTP/1.1") {
+	if rest := conn.Rest(t); strings.Contains(rest, "HTTP/1.1") {
 		t.Errorf("answered again: %q", rest)
 	}
-	if len(f.backend.seen("/smuggled")) > 0 {
+	if len(f.Backend.Seen("/smuggled")) > 0 {
 		t.Error("the second request has reached the application")
 	}
 }
 
 // closeCode reads a close frame and what comes after it until the end.
-func (c *rawConn) closeCode(t testing.TB) (code int, rest string) {
+func (c *RawConn) closeCode(t testing.TB) (code int, rest string) {
 	t.Helper()
 	head := make([]byte, 4)
-	if _, err := io.ReadFull(c.br, head); err != nil {
+	if _, err := io.ReadFull(c.Reader, head); err != nil {
 		t.Fatalf("the connection ended without a close frame: %v", err)
 	}
 	if head[0] != 0x88 || head[1] < 2 {
 		t.Fatalf("got % x..., want a close frame with a code", head)
 	}
 	code = int(head[2])<<8 | int(head[3])
-	if _, err := io.CopyN(io.Discard, c.br, int64(head[1])-2); err != nil {
+	if _, err := io.CopyN(io.Discard, c.Reader, int64(head[1])-2); err != nil {
 		t.Fatalf("reading the reason: %v", err)
 	}
-	c.send(t, "\x88\x80\x01\x02\x03\x04") // the answer, RFC 6455 section 5.5.1
-	return code, c.rest(t)
+	c.Send(t, "\x88\x80\x01\x02\x03\x04") // the answer, RFC 6455 section 5.5.1
+	return code, c.Rest(t)
 }
 
 // An Upgrade that lists websocket and is no handshake, or that nobody can read,
@@ -118,8 +118,8 @@ func (c *rawConn) closeCode(t testing.TB) (code int, rest string) {
 // token. Other protocols are offers, see TestAttackOffersAreIgnored.
 func TestAttackOtherUpgrades(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	token := f.issuer.token()
+	f := Shared(t)
+	token := f.Issuer.Token()
 	const settings = "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
 	for name, lines := range map[string][]string{
 		"websocket, h2c":           {"Connection: Upgrade", "Upgrade: websocket, h2c", settings},
@@ -135,18 +135,18 @@ func TestAttackOtherUpgrades(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			conn := dialRaw(t, f.site)
-			conn.send(t, strings.Join(append([]string{
-				"GET " + path + "?access_token=" + token + " HTTP/1.1", "Host: " + f.site,
-				"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+			path := PathOf(t)
+			conn := DialRaw(t, f.Addr)
+			conn.Send(t, strings.Join(append([]string{
+				"GET " + path + "?access_token=" + token + " HTTP/1.1", "Host: " + f.Addr,
+				"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + RawKey,
 			}, lines...), "\r\n")+"\r\n\r\nGET /internal HTTP/1.1\r\n\r\n")
-			resp := conn.response(t)
+			resp := conn.Response(t)
 			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != http.StatusBadRequest || string(body) != "bad_handshake" {
 				t.Errorf("answered %s %q, want 400 bad_handshake", resp.Status, body)
 			}
-			if len(f.backend.seen(path)) > 0 || f.backend.received(token) {
+			if len(f.Backend.Seen(path)) > 0 || f.Backend.Received(token) {
 				t.Error("it has reached the application")
 			}
 		})
@@ -157,8 +157,8 @@ func TestAttackOtherUpgrades(t *testing.T) {
 // is authenticated like any other.
 func TestAttackOddCaseUpgrade(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	token := f.issuer.token()
+	f := Shared(t)
+	token := f.Issuer.Token()
 	for _, tc := range []struct{ name, upgrade, connection string }{
 		{"WebSocket", "Upgrade: WebSocket", "Connection: Upgrade"},
 		{"WEBSOCKET", "UPGRADE: WEBSOCKET", "CONNECTION: UPGRADE"},
@@ -168,21 +168,21 @@ func TestAttackOddCaseUpgrade(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			for _, authorized := range []bool{false, true} {
-				path, want := pathOf(t)+"/refused", http.StatusUnauthorized
+				path, want := PathOf(t)+"/refused", http.StatusUnauthorized
 				lines := []string{tc.upgrade, tc.connection}
 				if authorized {
-					path, want = pathOf(t)+"/accepted", http.StatusSwitchingProtocols
+					path, want = PathOf(t)+"/accepted", http.StatusSwitchingProtocols
 					lines = append(lines, "Authorization: Bearer "+token)
 				}
-				conn := dialRaw(t, f.site)
-				conn.send(t, strings.Join(append([]string{
-					"GET " + path + " HTTP/1.1", "Host: " + f.site,
-					"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+				conn := DialRaw(t, f.Addr)
+				conn.Send(t, strings.Join(append([]string{
+					"GET " + path + " HTTP/1.1", "Host: " + f.Addr,
+					"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + RawKey,
 				}, lines...), "\r\n")+"\r\n\r\n")
-				if resp := conn.response(t); resp.StatusCode != want {
+				if resp := conn.Response(t); resp.StatusCode != want {
 					t.Errorf("authorized %v: answered %s, want %d", authorized, resp.Status, want)
 				}
-				if seen := f.backend.seen(path); (len(seen) > 0) != authorized {
+				if seen := f.Backend.Seen(path); (len(seen) > 0) != authorized {
 					t.Errorf("authorized %v: %d requests have reached the application", authorized, len(seen))
 				}
 			}
@@ -194,9 +194,9 @@ func TestAttackOddCaseUpgrade(t *testing.T) {
 // reverse_proxy would be tunnels nonetheless.
 func TestAttackImproperHandshakes(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	token := f.issuer.token()
-	good := func(path string) string { return upgrade(f.site, path, "Authorization: Bearer "+token) }
+	f := Shared(t)
+	token := f.Issuer.Token()
+	good := func(path string) string { return Upgrade(f.Addr, path, "Authorization: Bearer "+token) }
 	replace := func(old, to string) func(string) string {
 		return func(path string) string {
 			text := good(path)
@@ -216,10 +216,10 @@ func TestAttackImproperHandshakes(t *testing.T) {
 		"body":               {replace("Connection: Upgrade", "Connection: Upgrade\r\nContent-Length: 1"), http.StatusBadRequest},
 		"chunked body":       {replace("Connection: Upgrade", "Connection: Upgrade\r\nTransfer-Encoding: chunked"), http.StatusBadRequest},
 		"HTTP/1.0":           {replace("HTTP/1.1", "HTTP/1.0"), http.StatusBadRequest},
-		"no key":             {replace("Sec-WebSocket-Key: "+rawKey+"\r\n", ""), http.StatusBadRequest},
-		"two keys":           {replace("Sec-WebSocket-Key", "Sec-WebSocket-Key: "+rawKey+"\r\nSec-WebSocket-Key"), http.StatusBadRequest},
-		"short key":          {replace(rawKey, "c2hvcnQ="), http.StatusBadRequest},
-		"key not in base64":  {replace(rawKey, "!!!!!!!!!!!!!!!!!!!!!!=="), http.StatusBadRequest},
+		"no key":             {replace("Sec-WebSocket-Key: "+RawKey+"\r\n", ""), http.StatusBadRequest},
+		"two keys":           {replace("Sec-WebSocket-Key", "Sec-WebSocket-Key: "+RawKey+"\r\nSec-WebSocket-Key"), http.StatusBadRequest},
+		"short key":          {replace(RawKey, "c2hvcnQ="), http.StatusBadRequest},
+		"key not in base64":  {replace(RawKey, "!!!!!!!!!!!!!!!!!!!!!!=="), http.StatusBadRequest},
 		"no version":         {replace("Sec-WebSocket-Version: 13\r\n", ""), http.StatusBadRequest},
 		"old version":        {replace("Version: 13", "Version: 8"), http.StatusUpgradeRequired},
 		"several versions":   {replace("Version: 13", "Version: 13, 8"), http.StatusUpgradeRequired},
@@ -227,17 +227,17 @@ func TestAttackImproperHandshakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			conn := dialRaw(t, f.site)
-			conn.send(t, tc.request(path))
-			resp := conn.response(t)
+			path := PathOf(t)
+			conn := DialRaw(t, f.Addr)
+			conn.Send(t, tc.request(path))
+			resp := conn.Response(t)
 			if resp.StatusCode != tc.status {
 				t.Errorf("answered %s, want %d", resp.Status, tc.status)
 			}
 			if got := resp.Header.Get("Sec-Websocket-Version"); (got == "13") != (tc.status == http.StatusUpgradeRequired) {
 				t.Errorf("answered Sec-WebSocket-Version %q", got)
 			}
-			if len(f.backend.seen(path)) > 0 || f.backend.received(token) {
+			if len(f.Backend.Seen(path)) > 0 || f.Backend.Received(token) {
 				t.Error("it has reached the application")
 			}
 		})

@@ -13,7 +13,7 @@ import (
 // that names the user is refused if it could not arrive as it is.
 func TestAttackClaimsInHeaders(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	for name, claim := range map[string]string{
 		"CR LF":              "admin\r\nX-Admin: yes",
 		"LF":                 "admin\nX-Admin: yes",
@@ -30,22 +30,22 @@ func TestAttackClaimsInHeaders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
+			path := PathOf(t)
 			claims := map[string]any{"sub": claim, "role": claim}
 			if strings.ContainsAny(claim, "\r\n\x00") {
-				token := f.issuer.token(claims)
-				f.refuses(t, f.site, bearer(path+"/refused", token), token, http.StatusUnauthorized, "bad_claims")
+				token := f.Issuer.Token(claims)
+				f.Refuses(t, f.Addr, Bearer(path+"/refused", token), token, http.StatusUnauthorized, "bad_claims")
 				claims["sub"] = "admin"
 			}
-			token := f.issuer.token(claims)
-			conn, _ := mustDial(t, f.site, bearer(path, token))
-			mustEcho(t, conn, "hello")
-			seen := f.backend.wait(t, path)
-			if seen.header.Get("X-Admin") != "" {
+			token := f.Issuer.Token(claims)
+			conn, _ := MustDial(t, f.Addr, Bearer(path, token))
+			MustEcho(t, conn, "hello")
+			seen := f.Backend.Wait(t, path)
+			if seen.Header.Get("X-Admin") != "" {
 				t.Error("the claim has made a header of its own")
 			}
 			for _, header := range []string{"X-User", "X-Subject", "X-Role"} {
-				got := seen.header.Values(header)
+				got := seen.Header.Values(header)
 				if len(got) != 1 || strings.ContainsAny(got[0], "\r\n\x00") {
 					t.Fatalf("%s is %q", header, got)
 				}
@@ -56,7 +56,7 @@ func TestAttackClaimsInHeaders(t *testing.T) {
 					t.Errorf("%s is %q, want the claim as it is: %q", header, got[0], claim)
 				}
 			}
-			if f.backend.received(f.home) {
+			if f.Backend.Received(f.Home) {
 				t.Error("a placeholder in a claim was looked at")
 			}
 		})
@@ -79,13 +79,13 @@ func spoofs(first string, lines ...string) string {
 
 // notSpoofed checks what the application got. Names are compared as CGI makes
 // them, where all but letters is one.
-func notSpoofed(t testing.TB, seen *backendRequest, user string) {
+func notSpoofed(t testing.TB, seen *BackendRequest, user string) {
 	t.Helper()
 	want := map[string]string{"X_USER": user, "X_SUBJECT": user, "X_SOURCE": "", "X_ROLE": ""}
 	if user != "" {
 		want["X_SOURCE"] = "header"
 	}
-	for name, values := range seen.header {
+	for name, values := range seen.Header {
 		cgi := strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
 		expected, ours := want[cgi]
 		if slices.Contains(values, "mallory") || ours && !slices.Equal(values, []string{expected}) {
@@ -98,8 +98,8 @@ func notSpoofed(t testing.TB, seen *backendRequest, user string) {
 // none, none, on an accepted, a passed and a refused request.
 func TestAttackOwnIdentityHeaders(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	errs := startCaddy(t, `
+	f := Shared(t)
+	errs := StartCaddy(t, `
 http://{$SITE} {
 	websocket_auth {$JWKS} chat
 	reverse_proxy {$BACKEND}
@@ -111,9 +111,9 @@ http://{$SITE} {
 			header_up X-Role {http.websocket_auth.claims.role}
 		}
 	}
-}`, withEnv("JWKS", f.issuer.jwksURL()), withEnv("BACKEND", f.backend.addr))
+}`, WithEnv("JWKS", f.Issuer.JWKSURL()), WithEnv("BACKEND", f.Backend.Addr))
 	handshakeLines := []string{
-		"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+		"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + RawKey,
 	}
 	for _, tc := range []struct {
 		name, addr string
@@ -121,21 +121,21 @@ http://{$SITE} {
 		status     int
 		user       string
 	}{
-		{"accepted", f.site, append(handshakeLines, "Authorization: Bearer "+f.issuer.token()), http.StatusSwitchingProtocols, "alice"},
-		{"passed", f.site, nil, http.StatusOK, ""},
-		{"refused", errs.site, handshakeLines, http.StatusOK, ""},
-		{"refused with a bad token", errs.site, append(handshakeLines,
-			"Authorization: Bearer "+f.issuer.token(map[string]any{"aud": "other"})), http.StatusOK, ""},
+		{"accepted", f.Addr, append(handshakeLines, "Authorization: Bearer "+f.Issuer.Token()), http.StatusSwitchingProtocols, "alice"},
+		{"passed", f.Addr, nil, http.StatusOK, ""},
+		{"refused", errs.Addr, handshakeLines, http.StatusOK, ""},
+		{"refused with a bad token", errs.Addr, append(handshakeLines,
+			"Authorization: Bearer "+f.Issuer.Token(map[string]any{"aud": "other"})), http.StatusOK, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			conn := dialRaw(t, tc.addr)
-			conn.send(t, spoofs("GET "+path+" HTTP/1.1", append([]string{"Host: " + tc.addr}, tc.lines...)...))
-			if resp := conn.response(t); resp.StatusCode != tc.status {
+			path := PathOf(t)
+			conn := DialRaw(t, tc.addr)
+			conn.Send(t, spoofs("GET "+path+" HTTP/1.1", append([]string{"Host: " + tc.addr}, tc.lines...)...))
+			if resp := conn.Response(t); resp.StatusCode != tc.status {
 				t.Errorf("answered %s, want %d", resp.Status, tc.status)
 			}
-			notSpoofed(t, f.backend.wait(t, path), tc.user)
+			notSpoofed(t, f.Backend.Wait(t, path), tc.user)
 		})
 	}
 }
@@ -144,16 +144,16 @@ http://{$SITE} {
 // must not be able to have ours taken out.
 func TestAttackConnectionNamesOurHeader(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	path := pathOf(t)
-	conn := dialRaw(t, f.site)
-	conn.send(t, strings.Replace(upgrade(f.site, path, "Authorization: Bearer "+f.issuer.token()),
+	f := Shared(t)
+	path := PathOf(t)
+	conn := DialRaw(t, f.Addr)
+	conn.Send(t, strings.Replace(Upgrade(f.Addr, path, "Authorization: Bearer "+f.Issuer.Token()),
 		"Connection: Upgrade", "Connection: Upgrade, X-User, X-Subject, Authorization", 1))
-	if resp := conn.response(t); resp.StatusCode != http.StatusSwitchingProtocols {
+	if resp := conn.Response(t); resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("answered %s", resp.Status)
 	}
-	notSpoofed(t, f.backend.wait(t, path), "alice")
-	if got := fmt.Sprint(f.backend.wait(t, path).header["X-User"]); got != "[alice]" {
+	notSpoofed(t, f.Backend.Wait(t, path), "alice")
+	if got := fmt.Sprint(f.Backend.Wait(t, path).Header["X-User"]); got != "[alice]" {
 		t.Errorf("X-User is %s", got)
 	}
 }

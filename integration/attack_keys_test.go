@@ -17,15 +17,15 @@ import (
 // good tokens pass meanwhile.
 func TestAttackKidFlood(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 http://{$SITE} {
 	websocket_auth {$JWKS} chat
 	reverse_proxy {$BACKEND}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	p.waitKeys(t, i)
-	mustDial(t, p.site, bearer("/before", i.token()))
-	before := i.hits.Load()
+	MustDial(t, p.Addr, Bearer("/before", i.Token()))
+	before := i.Hits.Load()
 
 	const clients, each = 8, 40
 	var flood sync.WaitGroup
@@ -33,11 +33,11 @@ http://{$SITE} {
 	for c := range clients {
 		flood.Go(func() {
 			for n := range each {
-				token := sign(jwt{
-					header: map[string]any{"kid": fmt.Sprintf("flood-%d-%d", c, n)},
-					claims: i.claims(), signature: make([]byte, 256),
+				token := Sign(JWT{
+					Header: map[string]any{"kid": fmt.Sprintf("flood-%d-%d", c, n)},
+					Claims: i.Claims(), Signature: make([]byte, 256),
 				})
-				_, resp, err := dial(t, p.site, bearer("/flood", token))
+				_, resp, err := Dial(t, p.Addr, Bearer("/flood", token))
 				if err == nil || resp == nil ||
 					resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusServiceUnavailable {
 					wrong.Add(1)
@@ -46,27 +46,27 @@ http://{$SITE} {
 		})
 	}
 	for range 20 {
-		conn, _ := mustDial(t, p.site, bearer("/meanwhile", i.token()))
-		mustEcho(t, conn, "hello")
+		conn, _ := MustDial(t, p.Addr, Bearer("/meanwhile", i.Token()))
+		MustEcho(t, conn, "hello")
 		_ = conn.Close()
 	}
 	flood.Wait()
 	if n := wrong.Load(); n > 0 {
 		t.Errorf("%d of the flood were answered with neither 401 nor 503", n)
 	}
-	if n := i.hits.Load() - before; n > 1 {
+	if n := i.Hits.Load() - before; n > 1 {
 		t.Errorf("the flood caused %d requests to the provider, want at most one", n)
 	}
-	if len(b.seen("/flood")) > 0 {
+	if len(b.Seen("/flood")) > 0 {
 		t.Error("the flood has reached the application")
 	}
 }
 
 // waitKeys waits until Caddy has the keys of i. It fetches them a second after
 // it has started, without a token that asks for them.
-func (p *caddyProc) waitKeys(t testing.TB, i *issuer) {
+func (p *Caddy) waitKeys(t testing.TB, i *Issuer) {
 	t.Helper()
-	p.waitLog(t, `"msg":"keys are up to date","key_source":"`+i.jwksURL()+`"`)
+	p.WaitLog(t, `"msg":"keys are up to date","key_source":"`+i.JWKSURL()+`"`)
 }
 
 // A new key is found by the first token that is signed with it: one refetch,
@@ -74,11 +74,11 @@ func (p *caddyProc) waitKeys(t testing.TB, i *issuer) {
 // background or for the first token, is none of those that have to cool down.
 func TestUnknownKidIsFetched(t *testing.T) {
 	t.Parallel()
-	demanded, awaited, b := newIssuer(t), newIssuer(t), newBackend(t)
-	for _, i := range []*issuer{demanded, awaited} {
-		i.setKeys(ecJWK(&ecKey().PublicKey, ecKid))
+	demanded, awaited, b := NewIssuer(t), NewIssuer(t), NewBackend(t)
+	for _, i := range []*Issuer{demanded, awaited} {
+		i.SetKeys(ECJWK(&ECKey().PublicKey, ECKid))
 	}
-	p := startCaddy(t, `
+	p := StartCaddy(t, `
 http://{$SITE} {
 	websocket_auth {$DEMANDED} chat
 	reverse_proxy {$BACKEND}
@@ -86,18 +86,18 @@ http://{$SITE} {
 http://{$SITE2} {
 	websocket_auth {$AWAITED} chat
 	reverse_proxy {$BACKEND}
-}`, withEnv("DEMANDED", demanded.jwksURL()), withEnv("AWAITED", awaited.jwksURL()), withEnv("BACKEND", b.addr))
-	rotate := func(i *issuer, site string) {
-		mustDial(t, site, bearer("/", sign(jwt{alg: "ES256", claims: i.claims()})))
-		i.setKeys(ecJWK(&ecKey().PublicKey, ecKid), rsaJWK(&rsaKey().PublicKey, rsaKid))
-		conn, _ := mustDial(t, site, bearer("/", i.token()))
-		mustEcho(t, conn, "hello")
+}`, WithEnv("DEMANDED", demanded.JWKSURL()), WithEnv("AWAITED", awaited.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	rotate := func(i *Issuer, site string) {
+		MustDial(t, site, Bearer("/", Sign(JWT{Alg: "ES256", Claims: i.Claims()})))
+		i.SetKeys(ECJWK(&ECKey().PublicKey, ECKid), RSAJWK(&RSAKey().PublicKey, RSAKid))
+		conn, _ := MustDial(t, site, Bearer("/", i.Token()))
+		MustEcho(t, conn, "hello")
 	}
-	rotate(demanded, p.site)
+	rotate(demanded, p.Addr)
 	p.waitKeys(t, awaited)
-	before := awaited.hits.Load()
-	rotate(awaited, p.site2)
-	if n := awaited.hits.Load() - before; n != 1 {
+	before := awaited.Hits.Load()
+	rotate(awaited, p.Addr2)
+	if n := awaited.Hits.Load() - before; n != 1 {
 		t.Errorf("the new key took %d requests to the provider, want one", n)
 	}
 }
@@ -106,27 +106,27 @@ http://{$SITE2} {
 // the provider's any more.
 func badKeyAnswers(t testing.TB) map[string]http.HandlerFunc {
 	t.Helper()
-	elsewhere := newIssuer(t) // its keys are good, but nobody has configured it
+	elsewhere := NewIssuer(t) // its keys are good, but nobody has configured it
 	t.Cleanup(func() {
-		if n := elsewhere.hits.Load(); n > 0 {
+		if n := elsewhere.Hits.Load(); n > 0 {
 			t.Errorf("a redirect was followed to another address, %d times", n)
 		}
 	})
 	return map[string]http.HandlerFunc{
-		"slow":                         answerSlow,
-		"endless":                      answerEndless,
-		"HTML":                         answerBody("text/html", "<!doctype html><title>Sign in</title>"),
-		"empty":                        answerBody("application/json", ""),
-		"no keys":                      answerBody("application/json", `{"keys":[]}`),
-		"no key set":                   answerBody("application/json", `{}`),
-		"cut":                          answerBody("application/json", `{"keys":[{"kty":"RSA","kid":"rsa-1",`),
-		"500":                          answerStatus(http.StatusInternalServerError),
-		"204":                          answerStatus(http.StatusNoContent),
-		"a shared secret":              answerBody("application/json", `{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"}]}`),
-		"redirect to a file":           answerRedirect("file:///etc/passwd"),
-		"redirect elsewhere":           answerRedirect(elsewhere.jwksURL()),
-		"redirect to a private scheme": answerRedirect("gopher://127.0.0.1:1/keys"),
-		"redirect to itself":           answerRedirect("/jwks.json"),
+		"slow":                         AnswerSlow,
+		"endless":                      AnswerEndless,
+		"HTML":                         AnswerBody("text/html", "<!doctype html><title>Sign in</title>"),
+		"empty":                        AnswerBody("application/json", ""),
+		"no keys":                      AnswerBody("application/json", `{"keys":[]}`),
+		"no key set":                   AnswerBody("application/json", `{}`),
+		"cut":                          AnswerBody("application/json", `{"keys":[{"kty":"RSA","kid":"rsa-1",`),
+		"500":                          AnswerStatus(http.StatusInternalServerError),
+		"204":                          AnswerStatus(http.StatusNoContent),
+		"a shared secret":              AnswerBody("application/json", `{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"}]}`),
+		"redirect to a file":           AnswerRedirect("file:///etc/passwd"),
+		"redirect elsewhere":           AnswerRedirect(elsewhere.JWKSURL()),
+		"redirect to a private scheme": AnswerRedirect("gopher://127.0.0.1:1/keys"),
+		"redirect to itself":           AnswerRedirect("/jwks.json"),
 	}
 }
 
@@ -134,8 +134,8 @@ func badKeyAnswers(t testing.TB) map[string]http.HandlerFunc {
 // answer is "cannot tell", and one provider does not hold up another.
 func TestAttackKeyServerBrokenFromTheStart(t *testing.T) {
 	t.Parallel()
-	testKeyServers(t, true, func(t *testing.T, p *caddyProc, i *issuer, path string, _ http.HandlerFunc) {
-		resp := refused(t, p.site, bearer(path, i.token()), http.StatusServiceUnavailable)
+	testKeyServers(t, true, func(t *testing.T, p *Caddy, i *Issuer, path string, _ http.HandlerFunc) {
+		resp := Refused(t, p.Addr, Bearer(path, i.Token()), http.StatusServiceUnavailable)
 		if after := resp.Header.Get("Retry-After"); after == "" || after == "0" {
 			t.Errorf("Retry-After is %q", after)
 		}
@@ -143,10 +143,10 @@ func TestAttackKeyServerBrokenFromTheStart(t *testing.T) {
 			t.Errorf("refused with reason %q", body)
 		}
 		for _, token := range []string{
-			sign(jwt{claims: i.claims(), header: map[string]any{"alg": "none"}, signature: []byte{}}),
-			sign(jwt{alg: "HS256", key: []byte{0, 0, 0}, claims: i.claims(), header: map[string]any{"kid": absent}}),
+			Sign(JWT{Claims: i.Claims(), Header: map[string]any{"alg": "none"}, Signature: []byte{}}),
+			Sign(JWT{Alg: "HS256", Key: []byte{0, 0, 0}, Claims: i.Claims(), Header: map[string]any{"kid": Absent}}),
 		} {
-			refused(t, p.site, bearer(path, token), http.StatusUnauthorized)
+			Refused(t, p.Addr, Bearer(path, token), http.StatusUnauthorized)
 		}
 	})
 }
@@ -155,17 +155,17 @@ func TestAttackKeyServerBrokenFromTheStart(t *testing.T) {
 // keys that they do not have are "cannot tell".
 func TestAttackKeyServerBreaks(t *testing.T) {
 	t.Parallel()
-	testKeyServers(t, false, func(t *testing.T, p *caddyProc, i *issuer, path string, bad http.HandlerFunc) {
+	testKeyServers(t, false, func(t *testing.T, p *Caddy, i *Issuer, path string, bad http.HandlerFunc) {
 		p.waitKeys(t, i)
-		mustDial(t, p.site, bearer(path, i.token()))
-		before := i.hits.Load()
-		i.setAnswer(bad)
-		rotated := sign(jwt{key: strangerKey(), header: map[string]any{"kid": "rsa-2"}, claims: i.claims()})
-		refused(t, p.site, bearer(path+"/refused", rotated), http.StatusServiceUnavailable)
-		if i.hits.Load() == before {
+		MustDial(t, p.Addr, Bearer(path, i.Token()))
+		before := i.Hits.Load()
+		i.SetAnswer(bad)
+		rotated := Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "rsa-2"}, Claims: i.Claims()})
+		Refused(t, p.Addr, Bearer(path+"/refused", rotated), http.StatusServiceUnavailable)
+		if i.Hits.Load() == before {
 			t.Error("the bad answer was never asked for")
 		}
-		conn, _ := mustDial(t, p.site, bearer(path, i.token(map[string]any{"jti": "another"})))
+		conn, _ := MustDial(t, p.Addr, Bearer(path, i.Token(map[string]any{"jti": "another"})))
 		if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 			t.Error(err)
 		}
@@ -175,28 +175,28 @@ func TestAttackKeyServerBreaks(t *testing.T) {
 // testKeyServers runs test for each bad answer, with an issuer of its own, which
 // is broken before Caddy starts or not yet.
 func testKeyServers(t *testing.T, broken bool,
-	test func(t *testing.T, p *caddyProc, i *issuer, path string, bad http.HandlerFunc),
+	test func(t *testing.T, p *Caddy, i *Issuer, path string, bad http.HandlerFunc),
 ) {
 	t.Helper()
 	answers := badKeyAnswers(t)
-	b := newBackend(t)
-	issuers := make(map[string]*issuer)
+	b := NewBackend(t)
+	issuers := make(map[string]*Issuer)
 	var config strings.Builder
 	config.WriteString("http://{$SITE} {\n")
 	paths := make(map[string]string)
 	for name, bad := range answers {
-		issuers[name] = newIssuer(t)
+		issuers[name] = NewIssuer(t)
 		paths[name] = fmt.Sprintf("/%d", len(paths))
 		if broken {
-			issuers[name].setAnswer(bad)
+			issuers[name].SetAnswer(bad)
 		}
 		fmt.Fprintf(&config, "handle %s* {\n websocket_auth %s chat\n reverse_proxy %s\n}\n",
-			paths[name]+"/", issuers[name].jwksURL(), b.addr)
+			paths[name]+"/", issuers[name].JWKSURL(), b.Addr)
 	}
 	config.WriteString("handle_errors {\n respond {http.websocket_auth.error}\n}\n}\n")
-	p := startCaddy(t, config.String())
+	p := StartCaddy(t, config.String())
 	t.Cleanup(func() { // after all of the following
-		if strings.Contains(p.logs.String(), "Sign in") {
+		if strings.Contains(p.Logs.String(), "Sign in") {
 			t.Error("the log holds what a broken key server has answered")
 		}
 	})

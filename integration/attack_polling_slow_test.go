@@ -12,14 +12,14 @@ import (
 
 // postSlowly begins a request whose body may log in, and sends only its first
 // byte. What it returns gets the status of the answer, or 0 if there is none.
-func (s *site) postSlowly(t testing.TB, sid string) <-chan int {
+func (s *Site) postSlowly(t testing.TB, sid string) <-chan int {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.site)
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_, err = fmt.Fprintf(conn, "POST /socket.io/%s HTTP/1.1\r\nHost: %s\r\nContent-Length: 100\r\n\r\n4", polling(sid), s.site)
+	_, err = fmt.Fprintf(conn, "POST /socket.io/%s HTTP/1.1\r\nHost: %s\r\nContent-Length: 100\r\n\r\n4", Polling(sid), s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,15 +43,15 @@ func TestAttackPollingSlowBody(t *testing.T) {
 	for name, timeouts := range map[string]string{"default": "", "no idle time-out": "read_body_idle -1s"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := polled()
-			o.directives = strings.Replace(o.directives, "within 10s", "within 2s", 1)
-			o.timeouts = timeouts
-			s := startSite(t, o)
-			lag, start := measureLag(t), time.Now()
-			if status := receive(t, "answer", s.postSlowly(t, "slow"), patience); status != http.StatusTooManyRequests {
+			o := Polled()
+			o.Directives = strings.Replace(o.Directives, "within 10s", "within 2s", 1)
+			o.Timeouts = timeouts
+			s := StartSite(t, o)
+			lag, start := MeasureLag(t), time.Now()
+			if status := Receive(t, "answer", s.postSlowly(t, "slow"), Patience); status != http.StatusTooManyRequests {
 				t.Errorf("answered %d, want 429", status)
 			}
-			lag.inTime(t, "answer", start.Add(1900*time.Millisecond), time.Now(), 3*time.Second)
+			lag.InTime(t, "answer", start.Add(1900*time.Millisecond), time.Now(), 3*time.Second)
 		})
 	}
 }
@@ -60,21 +60,21 @@ func TestAttackPollingSlowBody(t *testing.T) {
 // makes room.
 func TestAttackPollingSlowBodies(t *testing.T) {
 	t.Parallel()
-	o := polled("pending 2")
-	o.directives = strings.Replace(o.directives, "within 10s", "within 1m", 1)
-	s := startSite(t, o)
+	o := Polled("pending 2")
+	o.Directives = strings.Replace(o.Directives, "within 10s", "within 1m", 1)
+	s := StartSite(t, o)
 	statuses := make(chan int, 4)
 	for n := range cap(statuses) {
 		status := s.postSlowly(t, fmt.Sprint("slow", n))
 		go func() { statuses <- <-status }()
 	}
 	for range 2 {
-		if status := receive(t, "answer", statuses, patience); status != http.StatusTooManyRequests {
+		if status := Receive(t, "answer", statuses, Patience); status != http.StatusTooManyRequests {
 			t.Errorf("answered %d, want 429", status)
 		}
 	}
 	// The others have their time.
-	if status := poll(t, http.MethodPost, "http://"+s.site+"/socket.io/"+polling("quick"), loginPacket(s.issuer.token())); status != http.StatusOK {
+	if status := Poll(t, http.MethodPost, "http://"+s.Addr+"/socket.io/"+Polling("quick"), LoginPacket(s.Issuer.Token())); status != http.StatusOK {
 		t.Errorf("a login beside them: answered %d", status)
 	}
 }

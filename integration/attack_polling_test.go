@@ -10,36 +10,36 @@ import (
 	"time"
 )
 
-// polled are the lines of a site whose clients may log in by polling, with
+// Polled are the lines of a site whose clients may log in by polling, with
 // more lines.
-func polled(lines ...string) siteOptions {
-	return siteOptions{
-		directives: "from header\nfrom first_message {\nwithin 10s\nearly\n}\ndialect socketio\nhttp authenticate\n" +
+func Polled(lines ...string) SiteOptions {
+	return SiteOptions{
+		Directives: "from header\nfrom first_message {\nwithin 10s\nearly\n}\ndialect socketio\nhttp authenticate\n" +
 			strings.Join(lines, "\n"),
-		proxy: "stream_close_delay 1h\nheader_up X-Session {http.websocket_auth.session}",
+		Proxy: "stream_close_delay 1h\nheader_up X-Session {http.websocket_auth.session}",
 	}
 }
 
-// polling is the query of a request of the polling transport, for the
+// Polling is the query of a request of the polling transport, for the
 // connection with the id sid unless that is empty.
-func polling(sid string) string {
+func Polling(sid string) string {
 	if sid == "" {
 		return "?EIO=4&transport=polling"
 	}
 	return "?EIO=4&transport=polling&sid=" + sid
 }
 
-// poll sends a request without a credential in its head, and returns the
+// Poll sends a request without a credential in its head, and returns the
 // status.
-func poll(t testing.TB, method, url, body string) int {
+func Poll(t testing.TB, method, url, body string) int {
 	t.Helper()
-	return pollWith(t.Context(), t, method, url, body)
+	return PollWith(t.Context(), t, method, url, body)
 }
 
-// pollWith is poll with a context. It returns 0 if there is no answer.
-func pollWith(ctx context.Context, t testing.TB, method, url, body string) int {
+// PollWith is Poll with a context. It returns 0 if there is no answer.
+func PollWith(ctx context.Context, t testing.TB, method, url, body string) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -58,50 +58,50 @@ func pollWith(ctx context.Context, t testing.TB, method, url, body string) int {
 	return resp.StatusCode
 }
 
-// loginPacket is the CONNECT packet of Socket.IO with a token.
-func loginPacket(token string) string { return `40{"token":"` + token + `"}` }
+// LoginPacket is the CONNECT packet of Socket.IO with a token.
+func LoginPacket(token string) string { return `40{"token":"` + token + `"}` }
 
 // TestAttackPolledRenewal: a request that renews must have a credential, though
 // it looks like what a client that polls may send before its login.
 func TestAttackPolledRenewal(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled("on_expiry renew {\ngrace 1s\npath "+renewalPath+"\n}"))
-	lag, end := measureLag(t), soon(2*time.Second)
-	c := s.open(t, h1, "/sink", s.bearer(end))
-	id := receive(t, "handshake", s.app.handshakes, patience).Get("X-Session")
+	s := StartSite(t, Polled("on_expiry renew {\ngrace 1s\npath "+RenewalPath+"\n}"))
+	lag, end := MeasureLag(t), Soon(2*time.Second)
+	c := s.Open(t, H1, "/sink", s.Bearer(end))
+	id := Receive(t, "handshake", s.App.Handshakes, Patience).Get("X-Session")
 	if id == "" {
 		t.Fatal("the session is not known")
 	}
-	url := "http://" + s.site + renewalPath + polling("none") + "&session=" + id
-	if status := poll(t, http.MethodPost, url, "3"); status != http.StatusUnauthorized {
+	url := "http://" + s.Addr + RenewalPath + Polling("none") + "&session=" + id
+	if status := Poll(t, http.MethodPost, url, "3"); status != http.StatusUnauthorized {
 		t.Errorf("answered %d", status)
 	}
-	c.closes(t, closeTimeout)
-	lag.inTime(t, "end", end.Add(time.Second), time.Now(), 2*time.Second)
+	c.Closes(t, CloseTimeout)
+	lag.InTime(t, "end", end.Add(time.Second), time.Now(), 2*time.Second)
 }
 
 // TestAttackPollingPaths: only what reaches the application's transport may
 // come without a credential.
 func TestAttackPollingPaths(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled())
+	s := StartSite(t, Polled())
 	for _, path := range []string{
 		"/", "/admin", "/socket.io/admin", "/socket.io/../admin", "/socket.io//", "/socket.io/%2e%2e/admin",
 		"/socket%2eio/", "//socket.io/", "/SOCKET.IO/", "/x/socket.io/",
 	} {
-		if status := poll(t, http.MethodGet, "http://"+s.site+path+polling(""), ""); status != http.StatusUnauthorized {
+		if status := Poll(t, http.MethodGet, "http://"+s.Addr+path+Polling(""), ""); status != http.StatusUnauthorized {
 			t.Errorf("%s: answered %d", path, status)
 		}
 	}
 	for _, method := range []string{http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete} {
-		if status := poll(t, method, "http://"+s.site+"/socket.io/"+polling("x"), ""); status != http.StatusUnauthorized {
+		if status := Poll(t, method, "http://"+s.Addr+"/socket.io/"+Polling("x"), ""); status != http.StatusUnauthorized {
 			t.Errorf("%s: answered %d", method, status)
 		}
 	}
-	if n := len(s.app.plain); n != 0 {
-		t.Errorf("the application got %d requests, the first is %s", n, <-s.app.plain)
+	if n := len(s.App.Plain); n != 0 {
+		t.Errorf("the application got %d requests, the first is %s", n, <-s.App.Plain)
 	}
-	if status := poll(t, http.MethodGet, "http://"+s.site+"/socket.io/"+polling(""), ""); status != http.StatusOK {
+	if status := Poll(t, http.MethodGet, "http://"+s.Addr+"/socket.io/"+Polling(""), ""); status != http.StatusOK {
 		t.Errorf("a client that begins: answered %d", status)
 	}
 }
@@ -110,30 +110,30 @@ func TestAttackPollingPaths(t *testing.T) {
 // application's, and none after the end of its token.
 func TestAttackPollingUnseen(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled())
-	url := "http://" + s.site + "/socket.io/" + polling("unseen")
-	if status := poll(t, http.MethodGet, url, ""); status != http.StatusUnauthorized {
+	s := StartSite(t, Polled())
+	url := "http://" + s.Addr + "/socket.io/" + Polling("unseen")
+	if status := Poll(t, http.MethodGet, url, ""); status != http.StatusUnauthorized {
 		t.Errorf("before the login: answered %d", status)
 	}
-	if n := len(s.app.plain); n != 0 {
-		t.Errorf("the application was asked: %s", <-s.app.plain)
+	if n := len(s.App.Plain); n != 0 {
+		t.Errorf("the application was asked: %s", <-s.App.Plain)
 	}
-	end := soon(2 * time.Second)
-	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.expiring(end))); status != http.StatusOK {
+	end := Soon(2 * time.Second)
+	if status := Poll(t, http.MethodPost, url, LoginPacket(s.Issuer.Expiring(end))); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	if status := poll(t, http.MethodGet, url, ""); status != http.StatusOK {
+	if status := Poll(t, http.MethodGet, url, ""); status != http.StatusOK {
 		t.Fatalf("after the login: answered %d", status)
 	}
-	for len(s.app.plain) > 0 {
-		<-s.app.plain
+	for len(s.App.Plain) > 0 {
+		<-s.App.Plain
 	}
 	<-time.After(time.Until(end))
-	if status := poll(t, http.MethodGet, url, ""); status != http.StatusUnauthorized {
+	if status := Poll(t, http.MethodGet, url, ""); status != http.StatusUnauthorized {
 		t.Errorf("after the end: answered %d", status)
 	}
-	if n := len(s.app.plain); n != 0 {
-		t.Errorf("the application was asked: %s", <-s.app.plain)
+	if n := len(s.App.Plain); n != 0 {
+		t.Errorf("the application was asked: %s", <-s.App.Plain)
 	}
 }
 
@@ -141,25 +141,25 @@ func TestAttackPollingUnseen(t *testing.T) {
 // another connection. It gets them as soon as that is good.
 func TestPollingAwaitsLogin(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled())
-	url := "http://" + s.site + "/socket.io/" + polling("beside")
+	s := StartSite(t, Polled())
+	url := "http://" + s.Addr + "/socket.io/" + Polling("beside")
 	status := make(chan int, 1)
 	asked := make(chan struct{})
 	go func() {
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) },
 		})
-		status <- pollWith(ctx, t, http.MethodGet, url, "")
+		status <- PollWith(ctx, t, http.MethodGet, url, "")
 	}()
-	receive(t, "request on its way", asked, patience)
-	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.token())); status != http.StatusOK {
+	Receive(t, "request on its way", asked, Patience)
+	if status := Poll(t, http.MethodPost, url, LoginPacket(s.Issuer.Token())); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	if status := receive(t, "answer", status, patience); status != http.StatusOK {
+	if status := Receive(t, "answer", status, Patience); status != http.StatusOK {
 		t.Errorf("answered %d", status)
 	}
 	for range 2 {
-		if got := receive(t, "request", s.app.plain, patience); !strings.Contains(got, "X-User: alice") {
+		if got := Receive(t, "request", s.App.Plain, Patience); !strings.Contains(got, "X-User: alice") {
 			t.Errorf("the application got %s", got)
 		}
 	}
@@ -169,16 +169,16 @@ func TestPollingAwaitsLogin(t *testing.T) {
 // sockets are that do.
 func TestAttackPollingPending(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled("pending 100 2"))
+	s := StartSite(t, Polled("pending 100 2"))
 	statuses := make(chan int, 3)
 	for _, sid := range []string{"a", "b", "c"} {
-		go func() { statuses <- poll(t, http.MethodGet, "http://"+s.site+"/socket.io/"+polling(sid), "") }()
+		go func() { statuses <- Poll(t, http.MethodGet, "http://"+s.Addr+"/socket.io/"+Polling(sid), "") }()
 	}
-	if got := receive(t, "answer", statuses, patience); got != http.StatusTooManyRequests {
+	if got := Receive(t, "answer", statuses, Patience); got != http.StatusTooManyRequests {
 		t.Errorf("the oldest was answered %d", got)
 	}
 	for range 2 {
-		if got := receive(t, "answer", statuses, patience); got != http.StatusUnauthorized {
+		if got := Receive(t, "answer", statuses, Patience); got != http.StatusUnauthorized {
 			t.Errorf("the others were answered %d", got)
 		}
 	}
@@ -188,7 +188,7 @@ func TestAttackPollingPending(t *testing.T) {
 // nothing to a part of the site that trusts another provider.
 func TestAttackPollingOtherProvider(t *testing.T) {
 	t.Parallel()
-	other := newIssuer(t)
+	other := NewIssuer(t)
 	part := func(path, jwks string) string {
 		return `
 	handle_path ` + path + `/* {
@@ -207,26 +207,26 @@ func TestAttackPollingOtherProvider(t *testing.T) {
 		reverse_proxy {$APP}
 	}`
 	}
-	app := startApp(t)
-	i := newIssuer(t)
-	p := startCaddy(t, "http://{$SITE} {"+part("/a", "{$JWKS_A}")+part("/b", "{$JWKS_B}")+"\n}",
-		withEnv("JWKS_A", i.jwksURL()), withEnv("JWKS_B", other.jwksURL()), withEnv("APP", app.addr()))
-	a, b := "http://"+p.site+"/a/socket.io/"+polling("one"), "http://"+p.site+"/b/socket.io/"+polling("one")
-	if status := poll(t, http.MethodPost, a, loginPacket(i.token())); status != http.StatusOK {
+	app := StartApp(t)
+	i := NewIssuer(t)
+	p := StartCaddy(t, "http://{$SITE} {"+part("/a", "{$JWKS_A}")+part("/b", "{$JWKS_B}")+"\n}",
+		WithEnv("JWKS_A", i.JWKSURL()), WithEnv("JWKS_B", other.JWKSURL()), WithEnv("APP", app.Addr()))
+	a, b := "http://"+p.Addr+"/a/socket.io/"+Polling("one"), "http://"+p.Addr+"/b/socket.io/"+Polling("one")
+	if status := Poll(t, http.MethodPost, a, LoginPacket(i.Token())); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	if status := poll(t, http.MethodGet, a, ""); status != http.StatusOK {
+	if status := Poll(t, http.MethodGet, a, ""); status != http.StatusOK {
 		t.Errorf("at the same part: answered %d", status)
 	}
 	for method, body := range map[string]string{http.MethodPost: `42["event"]`, http.MethodGet: ""} {
-		if status := poll(t, method, b, body); status != http.StatusUnauthorized {
+		if status := Poll(t, method, b, body); status != http.StatusUnauthorized {
 			t.Errorf("%s at the other part: answered %d", method, status)
 		}
 	}
 	for range 2 {
-		receive(t, "request", app.plain, patience)
+		Receive(t, "request", app.Plain, Patience)
 	}
-	if n := len(app.plain); n != 0 {
-		t.Errorf("the other application was asked: %s", <-app.plain)
+	if n := len(app.Plain); n != 0 {
+		t.Errorf("the other application was asked: %s", <-app.Plain)
 	}
 }

@@ -16,21 +16,21 @@ import (
 )
 
 // refusesToken sends the token in each source that can hold it, to the site.
-func (f *fixture) refusesToken(t testing.TB, site, token string, reasons ...string) {
+func (f *Fixture) refusesToken(t testing.TB, site, token string, reasons ...string) {
 	t.Helper()
-	f.refuses(t, site, bearer(pathOf(t)+"/header", token), token, http.StatusUnauthorized, reasons...)
-	f.refuses(t, site, handshake{path: pathOf(t) + "/query?access_token=" + token}, token,
+	f.Refuses(t, site, Bearer(PathOf(t)+"/header", token), token, http.StatusUnauthorized, reasons...)
+	f.Refuses(t, site, Handshake{Path: PathOf(t) + "/query?access_token=" + token}, token,
 		http.StatusUnauthorized, reasons...)
-	f.refuses(t, site, handshake{path: pathOf(t) + "/subprotocol", subprotocols: []string{"bearer", token}}, token,
+	f.Refuses(t, site, Handshake{Path: PathOf(t) + "/subprotocol", Subprotocols: []string{"bearer", token}}, token,
 		http.StatusUnauthorized, reasons...)
 }
 
 // accepts checks that the token is good for the site: what the attacks below
 // change must be all that is wrong with theirs.
-func (f *fixture) accepts(t testing.TB, site, token string) {
+func (f *Fixture) accepts(t testing.TB, site, token string) {
 	t.Helper()
-	conn, _ := mustDial(t, site, bearer(pathOf(t)+"/good", token))
-	mustEcho(t, conn, "hello")
+	conn, _ := MustDial(t, site, Bearer(PathOf(t)+"/good", token))
+	MustEcho(t, conn, "hello")
 	_ = conn.Close()
 }
 
@@ -38,29 +38,29 @@ func (f *fixture) accepts(t testing.TB, site, token string) {
 // its family; RFC 8725 section 3.2).
 func TestAttackAlgNone(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	for _, alg := range []string{"none", "None", "NONE", "nOnE", ""} {
 		for _, signature := range [][]byte{{}, []byte("x"), make([]byte, 256)} {
-			token := sign(jwt{alg: "RS256", header: map[string]any{"alg": alg}, claims: f.issuer.claims(), signature: signature})
-			f.refusesToken(t, f.site, token, "algorithm_not_allowed", "malformed_token")
+			token := Sign(JWT{Alg: "RS256", Header: map[string]any{"alg": alg}, Claims: f.Issuer.Claims(), Signature: signature})
+			f.refusesToken(t, f.Addr, token, "algorithm_not_allowed", "malformed_token")
 		}
 	}
-	noAlg := sign(jwt{header: map[string]any{"alg": absent}, claims: f.issuer.claims()})
-	f.refuses(t, f.site, bearer(pathOf(t), noAlg), noAlg, http.StatusUnauthorized, "malformed_token", "algorithm_not_allowed")
-	f.accepts(t, f.site, f.issuer.token())
+	noAlg := Sign(JWT{Header: map[string]any{"alg": Absent}, Claims: f.Issuer.Claims()})
+	f.Refuses(t, f.Addr, Bearer(PathOf(t), noAlg), noAlg, http.StatusUnauthorized, "malformed_token", "algorithm_not_allowed")
+	f.accepts(t, f.Addr, f.Issuer.Token())
 }
 
 // The public key, which everybody knows, taken for the secret of an HMAC
 // (RFC 8725 section 2.1): in every form in which a library might hand it on.
 func TestAttackHS256WithPublicKey(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	public := &rsaKey().PublicKey
+	f := Shared(t)
+	public := &RSAKey().PublicKey
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jwk, err := json.Marshal(rsaJWK(public, rsaKid))
+	jwk, err := json.Marshal(RSAJWK(public, RSAKid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +72,14 @@ func TestAttackHS256WithPublicKey(t *testing.T) {
 		"DER":                   der,
 		"DER of PKCS 1":         x509.MarshalPKCS1PublicKey(public),
 		"modulus":               public.N.Bytes(),
-		"modulus in base64":     []byte(b64(public.N.Bytes())),
+		"modulus in base64":     []byte(Base64URL(public.N.Bytes())),
 		"JWK":                   jwk,
 		"empty":                 {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			token := sign(jwt{alg: "HS256", key: secret, claims: f.issuer.claims()})
-			f.refusesToken(t, f.site, token, "algorithm_not_allowed")
+			token := Sign(JWT{Alg: "HS256", Key: secret, Claims: f.Issuer.Claims()})
+			f.refusesToken(t, f.Addr, token, "algorithm_not_allowed")
 		})
 	}
 }
@@ -88,19 +88,19 @@ func TestAttackHS256WithPublicKey(t *testing.T) {
 // (CVE-2018-0114; RFC 8725 section 3.10): the address must not even be asked.
 func TestAttackKeyInHeader(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	stranger := &strangerKey().PublicKey
+	f := Shared(t)
+	stranger := &StrangerKey().PublicKey
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var connections atomic.Int64
-	server := &http.Server{ReadHeaderTimeout: patience, ConnState: func(_ net.Conn, s http.ConnState) {
+	server := &http.Server{ReadHeaderTimeout: Patience, ConnState: func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			connections.Add(1)
 		}
 	}, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"keys": []any{rsaJWK(stranger, rsaKid)}})
+		WriteJSON(w, map[string]any{"keys": []any{RSAJWK(stranger, RSAKid)}})
 	})}
 	go server.Serve(listener)
 	t.Cleanup(func() { // after all of the following
@@ -112,40 +112,40 @@ func TestAttackKeyInHeader(t *testing.T) {
 	url := "http://" + listener.Addr().String()
 
 	for name, header := range map[string]map[string]any{
-		"jwk":                  {"jwk": rsaJWK(stranger, "mine"), "kid": "mine"},
-		"jwk with our kid":     {"jwk": rsaJWK(stranger, rsaKid)},
-		"jwk without kid":      {"jwk": rsaJWK(stranger, ""), "kid": absent},
+		"jwk":                  {"jwk": RSAJWK(stranger, "mine"), "kid": "mine"},
+		"jwk with our kid":     {"jwk": RSAJWK(stranger, RSAKid)},
+		"jwk without kid":      {"jwk": RSAJWK(stranger, ""), "kid": Absent},
 		"jku":                  {"jku": url + "/jwks.json", "kid": "mine"},
 		"jku with our kid":     {"jku": url + "/jwks.json"},
-		"jku, ours and theirs": {"jku": f.issuer.jwksURL() + "@" + listener.Addr().String()},
+		"jku, ours and theirs": {"jku": f.Issuer.JWKSURL() + "@" + listener.Addr().String()},
 		"x5u":                  {"x5u": url + "/cert.pem"},
 		"x5c":                  {"x5c": []string{base64.StdEncoding.EncodeToString(selfSigned(t))}},
 		"kid that is an URL":   {"kid": url + "/key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			token := sign(jwt{key: strangerKey(), header: header, claims: f.issuer.claims()})
-			path := pathOf(t)
-			resp := refusedWith(t, f.site, bearer(path, token), http.StatusUnauthorized, http.StatusServiceUnavailable)
+			token := Sign(JWT{Key: StrangerKey(), Header: header, Claims: f.Issuer.Claims()})
+			path := PathOf(t)
+			resp := refusedWith(t, f.Addr, Bearer(path, token), http.StatusUnauthorized, http.StatusServiceUnavailable)
 			body, _ := io.ReadAll(resp.Body)
 			switch string(body) {
 			case "bad_signature", "unknown_key", "verification_unavailable":
 			default:
 				t.Errorf("refused with reason %q, want one about the key", body)
 			}
-			if len(f.backend.seen(path)) > 0 {
+			if len(f.Backend.Seen(path)) > 0 {
 				t.Error("it has reached the application")
 			}
 		})
 	}
 	// The same headers do no harm where the issuer has signed them.
-	f.accepts(t, f.site, sign(jwt{claims: f.issuer.claims(), header: map[string]any{"jku": url, "jwk": rsaJWK(stranger, "mine")}}))
+	f.accepts(t, f.Addr, Sign(JWT{Claims: f.Issuer.Claims(), Header: map[string]any{"jku": url, "jwk": RSAJWK(stranger, "mine")}}))
 }
 
-// refusedWith is refused for one of several statuses.
-func refusedWith(t testing.TB, addr string, h handshake, statuses ...int) *http.Response {
+// refusedWith is Refused for one of several statuses.
+func refusedWith(t testing.TB, addr string, h Handshake, statuses ...int) *http.Response {
 	t.Helper()
-	_, resp, err := dial(t, addr, h)
+	_, resp, err := Dial(t, addr, h)
 	if err == nil {
 		t.Fatalf("handshake accepted, want one of %v", statuses)
 	}
@@ -154,7 +154,7 @@ func refusedWith(t testing.TB, addr string, h handshake, statuses ...int) *http.
 			return resp
 		}
 	}
-	t.Fatalf("got %v, want one of %v", describe(resp, err), statuses)
+	t.Fatalf("got %v, want one of %v", Describe(resp, err), statuses)
 	return nil
 }
 
@@ -162,7 +162,7 @@ func refusedWith(t testing.TB, addr string, h handshake, statuses ...int) *http.
 // may be verified with.
 func selfSigned(t testing.TB) []byte {
 	t.Helper()
-	block, _ := pem.Decode(testTLS().certPEM)
+	block, _ := pem.Decode(OwnTLS().CertPEM)
 	if block == nil {
 		t.Fatal("no certificate")
 	}
@@ -173,7 +173,7 @@ func selfSigned(t testing.TB) []byte {
 // 4.1.11): whoever ignores it takes a token for another than it is.
 func TestAttackUnknownCrit(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	for name, header := range map[string]map[string]any{
 		"unknown":          {"crit": []string{"https://example.com/limit"}, "https://example.com/limit": 1},
 		"not there":        {"crit": []string{"exp"}},
@@ -187,7 +187,7 @@ func TestAttackUnknownCrit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f.refusesToken(t, f.site, sign(jwt{header: header, claims: f.issuer.claims()}), "malformed_token")
+			f.refusesToken(t, f.Addr, Sign(JWT{Header: header, Claims: f.Issuer.Claims()}), "malformed_token")
 		})
 	}
 }
@@ -195,28 +195,28 @@ func TestAttackUnknownCrit(t *testing.T) {
 // A token that costs memory or time before it is looked at.
 func TestAttackHugeToken(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	padded := func(size int) string {
-		return f.issuer.token(map[string]any{"padding": strings.Repeat("x", size*3/4)})
+		return f.Issuer.Token(map[string]any{"padding": strings.Repeat("x", size*3/4)})
 	}
-	f.accepts(t, f.site, padded(4<<10))
+	f.accepts(t, f.Addr, padded(4<<10))
 	for _, size := range []int{9 << 10, 1 << 20} {
-		f.refusesToken(t, f.site, padded(size), "malformed_token")
+		f.refusesToken(t, f.Addr, padded(size), "malformed_token")
 	}
 	// Whoever splits at the dots allocates for each of them (CVE-2025-30204).
 	dots := strings.Repeat(".", 1<<20)
-	f.refuses(t, f.site, bearer(pathOf(t), dots), dots, http.StatusUnauthorized, "malformed_token")
+	f.Refuses(t, f.Addr, Bearer(PathOf(t), dots), dots, http.StatusUnauthorized, "malformed_token")
 }
 
 // A token of the same provider that is for another app, from another
 // provider, or of another kind (RFC 8725 sections 3.8, 3.9, 3.11).
 func TestAttackWrongAudienceIssuerType(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	at := map[string]any{"typ": "at+jwt"}
 	full := map[string]any{"client_id": "app"}
-	f.accepts(t, f.site2, sign(jwt{header: at, claims: f.issuer.claims(full)}))
-	f.accepts(t, f.site2, sign(jwt{header: at, claims: f.issuer.claims(full, map[string]any{"aud": []any{"other", "chat"}})}))
+	f.accepts(t, f.Addr2, Sign(JWT{Header: at, Claims: f.Issuer.Claims(full)}))
+	f.accepts(t, f.Addr2, Sign(JWT{Header: at, Claims: f.Issuer.Claims(full, map[string]any{"aud": []any{"other", "chat"}})}))
 	for _, tc := range []struct {
 		name, reason string
 		header       map[string]any
@@ -228,46 +228,46 @@ func TestAttackWrongAudienceIssuerType(t *testing.T) {
 		{"aud in an array without us", "wrong_audience", at, map[string]any{"aud": []any{"a", "b"}}},
 		{"aud in an object", "wrong_audience", at, map[string]any{"aud": map[string]any{"chat": "chat"}}},
 		{"aud empty", "wrong_audience", at, map[string]any{"aud": ""}},
-		{"no aud", "bad_claims", at, map[string]any{"aud": absent}},
+		{"no aud", "bad_claims", at, map[string]any{"aud": Absent}},
 		{"iss of another provider", "wrong_issuer", at, map[string]any{"iss": "https://evil.example"}},
-		{"iss with a slash more", "wrong_issuer", at, map[string]any{"iss": f.issuer.URL + "/"}},
-		{"iss in an array", "wrong_issuer", at, map[string]any{"iss": []any{f.issuer.URL}}},
-		{"no iss", "wrong_issuer", at, map[string]any{"iss": absent}},
+		{"iss with a slash more", "wrong_issuer", at, map[string]any{"iss": f.Issuer.URL + "/"}},
+		{"iss in an array", "wrong_issuer", at, map[string]any{"iss": []any{f.Issuer.URL}}},
+		{"no iss", "wrong_issuer", at, map[string]any{"iss": Absent}},
 		{"typ of a logout token", "wrong_token_type", map[string]any{"typ": "logout+jwt"}, nil},
 		{"typ of a proof of possession", "wrong_token_type", map[string]any{"typ": "dpop+jwt"}, nil},
 		{"typ of any token", "wrong_token_type", map[string]any{"typ": "JWT"}, nil},
-		{"no typ", "wrong_token_type", map[string]any{"typ": absent}, nil},
-		{"an access token without client_id", "bad_claims", at, map[string]any{"client_id": absent}},
+		{"no typ", "wrong_token_type", map[string]any{"typ": Absent}, nil},
+		{"an access token without client_id", "bad_claims", at, map[string]any{"client_id": Absent}},
 		{"too long a life", "lifetime_too_long", at, map[string]any{"exp": time.Now().Add(3 * time.Hour).Unix()}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			f.refusesToken(t, f.site2, sign(jwt{header: tc.header, claims: f.issuer.claims(full, tc.claims)}), tc.reason)
+			f.refusesToken(t, f.Addr2, Sign(JWT{Header: tc.header, Claims: f.Issuer.Claims(full, tc.claims)}), tc.reason)
 		})
 	}
 	// The one-line form takes any typ but those of other kinds of token.
 	for _, typ := range []string{"logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "LOGOUT+JWT", "application/logout+jwt"} {
-		f.refusesToken(t, f.site, sign(jwt{header: map[string]any{"typ": typ}, claims: f.issuer.claims()}), "wrong_token_type")
+		f.refusesToken(t, f.Addr, Sign(JWT{Header: map[string]any{"typ": typ}, Claims: f.Issuer.Claims()}), "wrong_token_type")
 	}
-	f.refusesToken(t, f.site, f.issuer.token(map[string]any{"aud": absent}), "wrong_audience")
-	f.refusesToken(t, f.site, f.issuer.token(map[string]any{"at_hash": "x"}), "wrong_token_type")
-	f.refusesToken(t, f.site, f.issuer.token(map[string]any{"nonce": "x", "scope": absent}), "wrong_token_type")
+	f.refusesToken(t, f.Addr, f.Issuer.Token(map[string]any{"aud": Absent}), "wrong_audience")
+	f.refusesToken(t, f.Addr, f.Issuer.Token(map[string]any{"at_hash": "x"}), "wrong_token_type")
+	f.refusesToken(t, f.Addr, f.Issuer.Token(map[string]any{"nonce": "x", "scope": Absent}), "wrong_token_type")
 }
 
 // A token without an end, or with one that a program might read as none.
 func TestAttackExp(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	claims := func(exp string) string {
 		if exp != "" {
 			exp = `,"exp":` + exp
 		}
-		return fmt.Sprintf(`{"iss":%q,"aud":"chat","sub":"alice"%s}`, f.issuer.URL, exp)
+		return fmt.Sprintf(`{"iss":%q,"aud":"chat","sub":"alice"%s}`, f.Issuer.URL, exp)
 	}
 	soon := time.Now().Add(time.Hour).Unix()
-	f.accepts(t, f.site, sign(jwt{rawPayload: claims(fmt.Sprint(soon))}))
-	f.accepts(t, f.site, sign(jwt{rawPayload: claims(fmt.Sprintf("%d.5", soon))}))
-	f.accepts(t, f.site, sign(jwt{rawPayload: claims(fmt.Sprintf("%d.%de9", soon/1e9, soon%1e9))}))
+	f.accepts(t, f.Addr, Sign(JWT{RawPayload: claims(fmt.Sprint(soon))}))
+	f.accepts(t, f.Addr, Sign(JWT{RawPayload: claims(fmt.Sprintf("%d.5", soon))}))
+	f.accepts(t, f.Addr, Sign(JWT{RawPayload: claims(fmt.Sprintf("%d.%de9", soon/1e9, soon%1e9))}))
 	for name, exp := range map[string]string{
 		"missing": "", "text": fmt.Sprintf(`"%d"`, soon), "date": `"2999-01-01T00:00:00Z"`, "null": "null",
 		"true": "true", "array": fmt.Sprintf("[%d]", soon), "object": "{}", "1e308": "1e308", "1e30": "1e30",
@@ -277,7 +277,7 @@ func TestAttackExp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f.refusesToken(t, f.site, sign(jwt{rawPayload: claims(exp)}), "bad_claims", "expired", "malformed_token")
+			f.refusesToken(t, f.Addr, Sign(JWT{RawPayload: claims(exp)}), "bad_claims", "expired", "malformed_token")
 		})
 	}
 }
@@ -285,22 +285,22 @@ func TestAttackExp(t *testing.T) {
 // A token that is not good yet.
 func TestAttackNotBefore(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
+	f := Shared(t)
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
-	f.accepts(t, f.site, f.issuer.token(map[string]any{"nbf": in(10 * time.Second), "iat": in(10 * time.Second)}))
+	f.accepts(t, f.Addr, f.Issuer.Token(map[string]any{"nbf": in(10 * time.Second), "iat": in(10 * time.Second)}))
 	for name, claims := range map[string]map[string]any{
 		"nbf in the future": {"nbf": in(30 * time.Minute)},
 		"iat in the future": {"iat": in(30 * time.Minute)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f.refusesToken(t, f.site, f.issuer.token(claims), "not_yet_valid")
+			f.refusesToken(t, f.Addr, f.Issuer.Token(claims), "not_yet_valid")
 		})
 	}
 	for name, nbf := range map[string]any{"text": "1", "null": nil, "array": []any{1}} {
 		t.Run("nbf that is "+name, func(t *testing.T) {
 			t.Parallel()
-			f.refusesToken(t, f.site, f.issuer.token(map[string]any{"nbf": nbf}), "bad_claims")
+			f.refusesToken(t, f.Addr, f.Issuer.Token(map[string]any{"nbf": nbf}), "bad_claims")
 		})
 	}
 }
@@ -308,24 +308,24 @@ func TestAttackNotBefore(t *testing.T) {
 // The signature of another key, of another token, or none.
 func TestAttackSignature(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	good := f.issuer.token()
+	f := Shared(t)
+	good := f.Issuer.Token()
 	stolen := good[strings.LastIndexByte(good, '.')+1:]
-	body := sign(jwt{claims: f.issuer.claims(map[string]any{"sub": "admin"})})
+	body := Sign(JWT{Claims: f.Issuer.Claims(map[string]any{"sub": "admin"})})
 	body = body[:strings.LastIndexByte(body, '.')+1]
 	for name, token := range map[string]string{
-		"of a stranger":                 sign(jwt{key: strangerKey(), claims: f.issuer.claims()}),
+		"of a stranger":                 Sign(JWT{Key: StrangerKey(), Claims: f.Issuer.Claims()}),
 		"of another token":              body + stolen,
 		"empty":                         body,
 		"cut":                           body + stolen[:len(stolen)-4],
-		"RSA key under the EC key's id": sign(jwt{header: map[string]any{"kid": ecKid}, claims: f.issuer.claims()}),
-		"ES256 of zeros":                sign(jwt{alg: "ES256", claims: f.issuer.claims(), signature: make([]byte, 64)}),
+		"RSA key under the EC key's id": Sign(JWT{Header: map[string]any{"kid": ECKid}, Claims: f.Issuer.Claims()}),
+		"ES256 of zeros":                Sign(JWT{Alg: "ES256", Claims: f.Issuer.Claims(), Signature: make([]byte, 64)}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f.refuses(t, f.site, bearer(pathOf(t), token), token, http.StatusUnauthorized,
+			f.Refuses(t, f.Addr, Bearer(PathOf(t), token), token, http.StatusUnauthorized,
 				"bad_signature", "malformed_token", "algorithm_not_allowed")
 		})
 	}
-	f.accepts(t, f.site, sign(jwt{alg: "ES256", claims: f.issuer.claims()}))
+	f.accepts(t, f.Addr, Sign(JWT{Alg: "ES256", Claims: f.Issuer.Claims()}))
 }

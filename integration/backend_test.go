@@ -15,10 +15,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// backend is an application that knows nothing of tokens: it echoes what it is
+// Backend is an application that knows nothing of tokens: it echoes what it is
 // sent, and remembers all that it has seen, to the byte.
-type backend struct {
-	addr string
+type Backend struct {
+	Addr string
 
 	listener    net.Listener
 	server      *http.Server
@@ -27,15 +27,15 @@ type backend struct {
 
 	mu       sync.Mutex
 	wire     []*recordingConn
-	requests []*backendRequest
+	requests []*BackendRequest
 	changed  chan struct{} // closed, and replaced, when there is news
 }
 
-// backendRequest is one request as the application got it. Its members are
-// for reading after [backend.wait] or [backendRequest.waitClosed].
-type backendRequest struct {
-	method, uri, host string
-	header            http.Header
+// BackendRequest is one request as the application got it. Its members are
+// for reading after [Backend.Wait] or [BackendRequest.WaitClosed].
+type BackendRequest struct {
+	method, URI, host string
+	Header            http.Header
 
 	mu        sync.Mutex
 	messages  []string
@@ -43,43 +43,44 @@ type backendRequest struct {
 	closed    chan struct{}
 }
 
-type backendOption func(*backend)
+// BackendOption changes what the application does.
+type BackendOption func(*Backend)
 
-// answering sets the subprotocol that the application answers: "first" means
+// Answering sets the subprotocol that the application answers: "first" means
 // the first that is offered. Without it the application answers none.
-func answering(subprotocol string) backendOption {
-	return func(b *backend) { b.subprotocol = subprotocol }
+func Answering(subprotocol string) BackendOption {
+	return func(b *Backend) { b.subprotocol = subprotocol }
 }
 
-// compressing makes the application agree to permessage-deflate.
-func compressing() backendOption {
-	return func(b *backend) { b.upgrader.EnableCompression = true }
+// Compressing makes the application agree to permessage-deflate.
+func Compressing() BackendOption {
+	return func(b *Backend) { b.upgrader.EnableCompression = true }
 }
 
-// newBackend returns a running application; it ends with the test.
-func newBackend(t testing.TB, options ...backendOption) *backend {
+// NewBackend returns a running application; it ends with the test.
+func NewBackend(t testing.TB, options ...BackendOption) *Backend {
 	t.Helper()
 	b := startBackend(options...)
 	t.Cleanup(b.close)
 	return b
 }
 
-// startBackend is newBackend for one that outlives a test.
-func startBackend(options ...backendOption) *backend {
+// startBackend is NewBackend for one that outlives a test.
+func startBackend(options ...BackendOption) *Backend {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	b := &backend{addr: listener.Addr().String(), changed: make(chan struct{})}
+	Check(err)
+	b := &Backend{Addr: listener.Addr().String(), changed: make(chan struct{})}
 	b.upgrader.CheckOrigin = func(*http.Request) bool { return true }
 	for _, option := range options {
 		option(b)
 	}
 	b.listener = &recordingListener{listener, b}
-	b.server = &http.Server{Handler: b, ReadHeaderTimeout: patience}
+	b.server = &http.Server{Handler: b, ReadHeaderTimeout: Patience}
 	go b.server.Serve(b.listener)
 	return b
 }
 
-func (b *backend) close() {
+func (b *Backend) close() {
 	_ = b.server.Close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,9 +90,9 @@ func (b *backend) close() {
 }
 
 // ServeHTTP implements http.Handler.
-func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	seen := &backendRequest{
-		method: r.Method, uri: r.RequestURI, host: r.Host, header: r.Header.Clone(), closed: make(chan struct{}),
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	seen := &BackendRequest{
+		method: r.Method, URI: r.RequestURI, host: r.Host, Header: r.Header.Clone(), closed: make(chan struct{}),
 	}
 	b.mu.Lock()
 	b.requests = append(b.requests, seen)
@@ -118,7 +119,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.echo(conn, seen)
 }
 
-func (b *backend) echo(conn *websocket.Conn, seen *backendRequest) {
+func (b *Backend) echo(conn *websocket.Conn, seen *BackendRequest) {
 	defer conn.Close()
 	for {
 		kind, message, err := conn.ReadMessage()
@@ -142,36 +143,36 @@ func (b *backend) echo(conn *websocket.Conn, seen *backendRequest) {
 	}
 }
 
-// got returns the messages so far, and the code of the close frame.
-func (r *backendRequest) got() (messages []string, closeCode int) {
+// Got returns the messages so far, and the code of the close frame.
+func (r *BackendRequest) Got() (messages []string, closeCode int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]string(nil), r.messages...), r.closeCode
 }
 
-// waitClosed waits until the socket is over and returns the close code.
-func (r *backendRequest) waitClosed(t testing.TB) int {
+// WaitClosed waits until the socket is over and returns the close code.
+func (r *BackendRequest) WaitClosed(t testing.TB) int {
 	t.Helper()
 	select {
 	case <-r.closed:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		t.Fatal("the application's socket is still open")
 	}
-	_, code := r.got()
+	_, code := r.Got()
 	return code
 }
 
-// wait waits for a request to path and returns the first one. Each test has
+// Wait waits for a request to path and returns the first one. Each test has
 // paths of its own, because backends are shared.
-func (b *backend) wait(t testing.TB, path string) *backendRequest {
+func (b *Backend) Wait(t testing.TB, path string) *BackendRequest {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	for {
 		b.mu.Lock()
 		changed := b.changed
 		b.mu.Unlock()
-		if seen := b.seen(path); len(seen) > 0 {
+		if seen := b.Seen(path); len(seen) > 0 {
 			return seen[0]
 		}
 		select {
@@ -182,21 +183,21 @@ func (b *backend) wait(t testing.TB, path string) *backendRequest {
 	}
 }
 
-// seen returns the requests to path so far.
-func (b *backend) seen(path string) []*backendRequest {
+// Seen returns the requests to path so far.
+func (b *Backend) Seen(path string) []*BackendRequest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var seen []*backendRequest
+	var seen []*BackendRequest
 	for _, r := range b.requests {
-		if got, _, _ := strings.Cut(r.uri, "?"); got == path {
+		if got, _, _ := strings.Cut(r.URI, "?"); got == path {
 			seen = append(seen, r)
 		}
 	}
 	return seen
 }
 
-// received tells whether text is in what any connection has brought.
-func (b *backend) received(text string) bool {
+// Received tells whether text is in what any connection has brought.
+func (b *Backend) Received(text string) bool {
 	b.mu.Lock()
 	conns := append([]*recordingConn(nil), b.wire...)
 	b.mu.Unlock()
@@ -209,7 +210,7 @@ func (b *backend) received(text string) bool {
 }
 
 // news wakes who waits.
-func (b *backend) news() {
+func (b *Backend) news() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.changed)
@@ -219,7 +220,7 @@ func (b *backend) news() {
 // recordingListener records what its connections bring.
 type recordingListener struct {
 	net.Listener
-	b *backend
+	b *Backend
 }
 
 func (l *recordingListener) Accept() (net.Conn, error) {
@@ -254,23 +255,23 @@ func (c *recordingConn) has(text string) bool {
 	return bytes.Contains(c.read.Bytes(), []byte(text))
 }
 
-// rawBackend is an application that answers any request with the bytes that
+// RawBackend is an application that answers any request with the bytes that
 // answer returns for its Sec-WebSocket-Key, and records what comes after it.
-type rawBackend struct {
-	addr     string
-	listener *recordingListener
-	b        *backend // for its recording only
+type RawBackend struct {
+	Addr      string
+	listener  *recordingListener
+	Recording *Backend // for its recording only
 }
 
-// newRawBackend returns a running rawBackend; it ends with the test.
-func newRawBackend(t testing.TB, answer func(r *http.Request) string) *rawBackend {
+// NewRawBackend returns a running RawBackend; it ends with the test.
+func NewRawBackend(t testing.TB, answer func(r *http.Request) string) *RawBackend {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &backend{changed: make(chan struct{})}
-	raw := &rawBackend{addr: listener.Addr().String(), listener: &recordingListener{listener, b}, b: b}
+	b := &Backend{changed: make(chan struct{})}
+	raw := &RawBackend{Addr: listener.Addr().String(), listener: &recordingListener{listener, b}, Recording: b}
 	go raw.serve(answer)
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -283,7 +284,7 @@ func newRawBackend(t testing.TB, answer func(r *http.Request) string) *rawBacken
 	return raw
 }
 
-func (b *rawBackend) serve(answer func(r *http.Request) string) {
+func (b *RawBackend) serve(answer func(r *http.Request) string) {
 	for {
 		conn, err := b.listener.Accept()
 		if err != nil {

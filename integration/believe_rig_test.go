@@ -79,7 +79,7 @@ func (a *believeApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // believeSite is one Caddy with a route for each way in which a dialect may be
 // configured.
 type believeSite struct {
-	*site
+	*Site
 	app *believeApp
 
 	mu sync.Mutex // guards n
@@ -89,11 +89,11 @@ type believeSite struct {
 // startBelieveSite runs the routes.
 func startBelieveSite(t *testing.T, routes []believeRoute) *believeSite {
 	t.Helper()
-	s := &believeSite{site: &site{issuer: newIssuer(t)}, app: startBelieveApp(t)}
-	t.Cleanup(s.closeAll)
-	s.caddyProc = startCaddy(t, believeCaddyfile(routes), withEnv("JWKS", s.issuer.jwksURL()),
-		withEnv("APP", strings.TrimPrefix(s.app.URL, "http://")))
-	t.Cleanup(s.closeAll) // before Caddy stops, which waits for HTTP/3
+	s := &believeSite{Site: &Site{Issuer: NewIssuer(t)}, app: startBelieveApp(t)}
+	t.Cleanup(s.CloseAll)
+	s.Caddy = StartCaddy(t, believeCaddyfile(routes), WithEnv("JWKS", s.Issuer.JWKSURL()),
+		WithEnv("APP", strings.TrimPrefix(s.app.URL, "http://")))
+	t.Cleanup(s.CloseAll) // before Caddy stops, which waits for HTTP/3
 	return s
 }
 
@@ -121,7 +121,7 @@ func believeCaddyfile(routes []believeRoute) string {
 
 // believer is a client of one row.
 type believer struct {
-	*wsConn
+	*Conn
 	name  string
 	row   *believeRow
 	pongs chan string
@@ -151,16 +151,16 @@ func (s *believeSite) believerOf(t *testing.T, name, version, path string, heade
 		mark = "&"
 	}
 	b := &believer{name: name, row: s.app.row(name), pongs: make(chan string, 10), end: make(chan uint16, 1)}
-	b.wsConn = s.open(t, version, path+mark+"row="+name, header)
+	b.Conn = s.Open(t, version, path+mark+"row="+name, header)
 	go func() {
 		for {
-			f, err := b.read()
-			if f.opcode == opPong && err == nil {
-				b.pongs <- string(f.payload)
+			f, err := b.Read()
+			if f.Opcode == OpPong && err == nil {
+				b.pongs <- string(f.Payload)
 			}
-			if end, ok := errors.AsType[*closed](err); ok {
-				_ = b.answerClose(end.code)
-				b.end <- end.code
+			if end, ok := errors.AsType[*ClosedError](err); ok {
+				_ = b.AnswerClose(end.Code)
+				b.end <- end.Code
 				return
 			}
 			if err != nil {
@@ -177,20 +177,20 @@ func (b *believer) connected(t *testing.T) {
 	t.Helper()
 	select {
 	case <-b.row.connected:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		t.Fatal("the application is not connected to")
 	}
 }
 
 // sends writes frames. What the other side does about them is to be seen.
-func (b *believer) sends(frames []byte) { _ = b.writeRaw(frames) }
+func (b *believer) sends(frames []byte) { _ = b.WriteRaw(frames) }
 
 // settles sends frames and waits until they have been looked at: the gate
 // answers a ping behind them, or the socket ends.
 func (b *believer) settles(t *testing.T, frames []byte) {
 	t.Helper()
-	b.sends(append(bytes.Clone(frames), clientFrame(0x80|opPing, []byte("settled"))...))
-	timer := time.NewTimer(3 * patience)
+	b.sends(append(bytes.Clone(frames), ClientFrame(0x80|OpPing, []byte("settled"))...))
+	timer := time.NewTimer(3 * Patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -219,7 +219,7 @@ type outcome struct {
 func (b *believer) outcome(t *testing.T, marker []byte, frames []byte) (o outcome) {
 	t.Helper()
 	b.sends(frames)
-	timer := time.NewTimer(3 * patience)
+	timer := time.NewTimer(3 * Patience)
 	defer timer.Stop()
 	got, ended := b.row.got, b.end
 	for {
@@ -259,13 +259,13 @@ func (o outcome) holds(text string) bool {
 // there to take it.
 func (s *believeSite) renews(t *testing.T, route string, b *believer, token string) bool {
 	t.Helper()
-	url := "http://" + s.site.site + "/" + route + "/renew?session=" + b.row.session
+	url := "http://" + s.Addr + "/" + route + "/renew?session=" + b.row.session
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	resp, err := adminClient.Do(r)
+	resp, err := AdminClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func (s *believeSite) renews(t *testing.T, route string, b *believer, token stri
 // suspends has the credentials of a subject's sockets be over.
 func (s *believeSite) suspends(t *testing.T, subject string, sockets int) {
 	t.Helper()
-	status, text := s.ask(t, http.MethodPost, "renew?subject="+subject, "", nil)
+	status, text := s.Ask(t, http.MethodPost, "renew?subject="+subject, "", nil)
 	if want := fmt.Sprintf(`{"sockets":%d}`, sockets); status != http.StatusOK || strings.TrimSpace(text) != want {
 		t.Fatalf("suspending: %d %s, want %s", status, text, want)
 	}

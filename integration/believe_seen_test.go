@@ -45,7 +45,7 @@ func believeSeenAll(t *testing.T) (all []believeSeen) {
 				message: strings.ReplaceAll(b.login, "%s", "%[1]s"), binary: b.binary,
 			}
 			if b.once {
-				seen.code = closeUnauthorized
+				seen.code = CloseUnauthorized
 			}
 			all = append(all, seen)
 		}
@@ -55,33 +55,33 @@ func believeSeenAll(t *testing.T) (all []believeSeen) {
 	deep := strings.Repeat("[", 33) + strings.Repeat("]", 33)
 	for _, source := range []string{"none", "query"} {
 		all = append(all, []believeSeen{
-			{"forged renewal in a binary frame", "json-renew-forward-renews", source, reauth, true, closePolicy},
+			{"forged renewal in a binary frame", "json-renew-forward-renews", source, reauth, true, ClosePolicy},
 			{"forged renewal with 17,000 spaces behind it", "json-renew-forward-renews", source, reauth + spaces, false, 0},
 			{"forged join of 17 KB", "phoenix-strip", source, `["2","2","room:2","phx_join",{"token":"%[1]s"}]` + spaces, false, 0},
 			{"forged CONNECT of 17 KB", "socketio-strip", source, `40/admin,{"token":"%[1]s"}` + spaces, false, 0},
-			{"nested 33 deep: join as an array", "phoenix-forward", source, `["2","2","room:2","phx_join",{"token":"%[1]s","x":` + deep + `}]`, false, closePolicy},
-			{"nested 33 deep: join as an object", "phoenix-forward", source, `{"topic":"room:2","event":"phx_join","payload":{"token":"%[1]s"},"ref":` + deep + `}`, false, closePolicy},
-			{"nested 33 deep: access_token", "phoenix-strip", source, `{"topic":"room:1","event":"access_token","payload":{"access_token":"%[1]s","x":` + deep + `},"ref":"1"}`, false, closePolicy},
-			{"nested 33 deep: command", "actioncable-strip", source, `{"command":"subscribe","identifier":"{}","token":"%[1]s","x":` + deep + `}`, false, closePolicy},
-			{"nested 33 deep: identifier", "actioncable-identifier-forward", source, `{"command":"subscribe","identifier":"{\"token\":\"%[1]s\",\"x\":` + deep + `}"}`, false, closePolicy},
-			{"nested 33 deep: auth", "home_assistant-strip", source, `{"type":"auth","access_token":"%[1]s","x":` + deep + `}`, false, closePolicy},
-			{"a good payload, a forged Payload", "graphql-forward", source, `{"type":"connection_init","payload":{"Authorization":"%[2]s"},"Payload":{"Authorization":"%[1]s"}}`, false, closePolicy},
-			{"a good payload, a forged Payload", "graphql_legacy-strip", source, `{"type":"connection_init","payload":{"authToken":"%[2]s"},"Payload":{"authToken":"%[1]s"}}`, false, closePolicy},
-			{"a good token, a forged Token", "json-forward", source, `{"type":"auth","token":"%[2]s","Token":"%[1]s"}`, false, closePolicy},
-			{"type of the packet in Arabic digits", "socketio-forward", source, `٤0/admin,{"token":"%[1]s"}`, false, closePolicy},
-			{"type of Socket.IO in Arabic digits", "socketio-forward", source, `4٠/admin,{"token":"%[1]s"}`, false, closePolicy},
-			{"type of Socket.IO out of 0 to 6", "socketio-forward", source, `47/admin,{"token":"%[1]s"}`, false, closePolicy},
-			{"CONNECT behind white space", "socketio-forward", source, ` 40/admin,{"token":"%[1]s"}`, false, closePolicy},
-			{"type of the packet by half of its byte", "socketio-forward", source, `D0/admin,{"token":"%[1]s"}`, false, closePolicy},
-			{"CONNECT behind a length", "socketio-forward", source, `25:40/admin,{"token":"%[1]s"}`, true, closePolicy},
-			{"CONNECT behind another packet", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, closePolicy},
-			{"CONNECT behind another packet, binary", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", true, closePolicy},
-			{"CONNECT behind a long packet", "socketio-forward", source, `42["` + strings.Repeat("x", 1<<20) + "\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, closeTooBig},
-			{"behind what is no record of the protocol, and too long", "json-records-forward", source, "PING\x1em{\"type\":\"auth\",\"token\":\"%[1]s\"}\x1e" + strings.Repeat("x", 1<<20), false, closeTooBig},
-			{"behind a comment that begins with #", "json-forward", source, "#\n{\"type\":\"auth\",\"token\":\"%[1]s\"}", false, closePolicy},
-			{"behind a comment that begins with #", "home_assistant-forward", source, "#\n{\"type\":\"auth\",\"access_token\":\"%[1]s\"}", true, closePolicy},
-			{"behind a prefix that is not to run", "phoenix-forward", source, ")]}'\n[\"2\",\"2\",\"room:2\",\"phx_join\",{\"token\":\"%[1]s\"}]", false, closePolicy},
-			{"with bytes that some leave out", "graphql-forward", source, "{\"type\":\"connection\xff_init\",\"payload\":{\"Authorization\":\"%[1]s\"}}", true, closePolicy},
+			{"nested 33 deep: join as an array", "phoenix-forward", source, `["2","2","room:2","phx_join",{"token":"%[1]s","x":` + deep + `}]`, false, ClosePolicy},
+			{"nested 33 deep: join as an object", "phoenix-forward", source, `{"topic":"room:2","event":"phx_join","payload":{"token":"%[1]s"},"ref":` + deep + `}`, false, ClosePolicy},
+			{"nested 33 deep: access_token", "phoenix-strip", source, `{"topic":"room:1","event":"access_token","payload":{"access_token":"%[1]s","x":` + deep + `},"ref":"1"}`, false, ClosePolicy},
+			{"nested 33 deep: command", "actioncable-strip", source, `{"command":"subscribe","identifier":"{}","token":"%[1]s","x":` + deep + `}`, false, ClosePolicy},
+			{"nested 33 deep: identifier", "actioncable-identifier-forward", source, `{"command":"subscribe","identifier":"{\"token\":\"%[1]s\",\"x\":` + deep + `}"}`, false, ClosePolicy},
+			{"nested 33 deep: auth", "home_assistant-strip", source, `{"type":"auth","access_token":"%[1]s","x":` + deep + `}`, false, ClosePolicy},
+			{"a good payload, a forged Payload", "graphql-forward", source, `{"type":"connection_init","payload":{"Authorization":"%[2]s"},"Payload":{"Authorization":"%[1]s"}}`, false, ClosePolicy},
+			{"a good payload, a forged Payload", "graphql_legacy-strip", source, `{"type":"connection_init","payload":{"authToken":"%[2]s"},"Payload":{"authToken":"%[1]s"}}`, false, ClosePolicy},
+			{"a good token, a forged Token", "json-forward", source, `{"type":"auth","token":"%[2]s","Token":"%[1]s"}`, false, ClosePolicy},
+			{"type of the packet in Arabic digits", "socketio-forward", source, `٤0/admin,{"token":"%[1]s"}`, false, ClosePolicy},
+			{"type of Socket.IO in Arabic digits", "socketio-forward", source, `4٠/admin,{"token":"%[1]s"}`, false, ClosePolicy},
+			{"type of Socket.IO out of 0 to 6", "socketio-forward", source, `47/admin,{"token":"%[1]s"}`, false, ClosePolicy},
+			{"CONNECT behind white space", "socketio-forward", source, ` 40/admin,{"token":"%[1]s"}`, false, ClosePolicy},
+			{"type of the packet by half of its byte", "socketio-forward", source, `D0/admin,{"token":"%[1]s"}`, false, ClosePolicy},
+			{"CONNECT behind a length", "socketio-forward", source, `25:40/admin,{"token":"%[1]s"}`, true, ClosePolicy},
+			{"CONNECT behind another packet", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, ClosePolicy},
+			{"CONNECT behind another packet, binary", "socketio-forward", source, "42[\"x\"]\x1e40/admin,{\"token\":\"%[1]s\"}", true, ClosePolicy},
+			{"CONNECT behind a long packet", "socketio-forward", source, `42["` + strings.Repeat("x", 1<<20) + "\"]\x1e40/admin,{\"token\":\"%[1]s\"}", false, CloseTooBig},
+			{"behind what is no record of the protocol, and too long", "json-records-forward", source, "PING\x1em{\"type\":\"auth\",\"token\":\"%[1]s\"}\x1e" + strings.Repeat("x", 1<<20), false, CloseTooBig},
+			{"behind a comment that begins with #", "json-forward", source, "#\n{\"type\":\"auth\",\"token\":\"%[1]s\"}", false, ClosePolicy},
+			{"behind a comment that begins with #", "home_assistant-forward", source, "#\n{\"type\":\"auth\",\"access_token\":\"%[1]s\"}", true, ClosePolicy},
+			{"behind a prefix that is not to run", "phoenix-forward", source, ")]}'\n[\"2\",\"2\",\"room:2\",\"phx_join\",{\"token\":\"%[1]s\"}]", false, ClosePolicy},
+			{"with bytes that some leave out", "graphql-forward", source, "{\"type\":\"connection\xff_init\",\"payload\":{\"Authorization\":\"%[1]s\"}}", true, ClosePolicy},
 		}...)
 	}
 	return append(all, believeSeen{
@@ -97,7 +97,7 @@ func (s *believeSite) triesSeen(t *testing.T) {
 			t.Parallel()
 			b, pass := speechOf(t, a.route)
 			c := &believeCase{
-				believeSite: s, speech: b, pass: pass, source: a.source, route: a.route, version: h1,
+				believeSite: s, speech: b, pass: pass, source: a.source, route: a.route, version: H1,
 				table: believeTableOf(t)[b.dialect+" "+pass],
 			}
 			c.tokens = c.newTokens("")
@@ -129,18 +129,18 @@ func (s *believeSite) triesBeforeLogin(t *testing.T) {
 			route := b.name(pass, false)
 			t.Run(route, func(t *testing.T) {
 				t.Parallel()
-				own := s.issuer.token()
+				own := s.Issuer.Token()
 				forms := b.forms(b.login, believeForged(), own, 16<<10)
 				for _, f := range forms {
 					t.Run(f.name, func(t *testing.T) {
 						path := "/" + route + "/" + b.path
-						who := s.believer(t, h1, path, noHeader)
-						defer who.vanish()
+						who := s.believer(t, H1, path, NoHeader)
+						defer who.Vanish()
 						o := who.outcome(t, []byte(b.marker), append(f.frames, b.frame(b.marker)...))
 						if o.lives || len(o.arrived) > 0 {
 							t.Errorf("the socket lives: %v; the application got %.300q", o.lives, o.arrived)
 						}
-						if want := uint16(closeTooBig); f.column == columnTooLong && o.code != want {
+						if want := uint16(CloseTooBig); f.column == columnTooLong && o.code != want {
 							t.Errorf("the socket ends with %d, want %d", o.code, want)
 						}
 					})
@@ -162,7 +162,7 @@ func TestBelieveFallback(t *testing.T) {
 		{"cable", early, "dialect actioncable {\ncredential /identifier/token\n}\nhttp authenticate"},
 		{"cableless", "from query\n", "dialect actioncable\nhttp authenticate"},
 	})
-	good, forged := s.issuer.token(), believeForged()
+	good, forged := s.Issuer.Token(), believeForged()
 	for _, tt := range []struct {
 		path string
 		want int
@@ -184,8 +184,8 @@ func TestBelieveFallback(t *testing.T) {
 		{"cableless/lp", http.StatusOK}, // has no tokens in messages
 	} {
 		row := s.newRow()
-		url := "http://" + s.site.site + "/" + tt.path + "?access_token=" + good + "&row=" + row
-		if status := poll(t, http.MethodPost, url, `["1","1","room:1","phx_join",{"token":"`+forged+`"}]`); status != tt.want {
+		url := "http://" + s.Addr + "/" + tt.path + "?access_token=" + good + "&row=" + row
+		if status := Poll(t, http.MethodPost, url, `["1","1","room:1","phx_join",{"token":"`+forged+`"}]`); status != tt.want {
 			t.Errorf("%s: answered %d, want %d", tt.path, status, tt.want)
 		}
 		select {
@@ -228,7 +228,7 @@ func TestBelieveDoesNotLoad(t *testing.T) {
 		})
 	}
 	for _, tt := range tests {
-		err := s.reload(t, believeCaddyfile([]believeRoute{{name: "none", sources: tt.lines}}))
+		err := s.Reload(t, believeCaddyfile([]believeRoute{{name: "none", sources: tt.lines}}))
 		if err == nil || !strings.Contains(err.Error(), tt.words) {
 			t.Errorf("%s: %v, want an error with %q", tt.name, err, tt.words)
 		}
@@ -264,7 +264,7 @@ func (s *believeSite) triesData(t *testing.T) {
 			t.Run(b.name(pass, false), func(t *testing.T) {
 				t.Parallel()
 				c := &believeCase{
-					believeSite: s, speech: b, pass: pass, source: source, route: b.name(pass, false), version: h1,
+					believeSite: s, speech: b, pass: pass, source: source, route: b.name(pass, false), version: H1,
 					table: believeTableOf(t)[b.dialect+" "+pass],
 				}
 				c.tokens = c.newTokens("")

@@ -181,11 +181,11 @@ func (b believeSpeech) frame(message string) []byte { return b.framed(message, b
 
 // framed returns a message in one frame, binary or not.
 func (b believeSpeech) framed(message string, binary bool) []byte {
-	op := byte(opText)
+	op := byte(OpText)
 	if binary {
-		op = opBinary
+		op = OpBinary
 	}
-	return clientFrame(0x80|op, []byte(message))
+	return ClientFrame(0x80|op, []byte(message))
 }
 
 // believeForm is a way to write a message that carries a credential.
@@ -246,15 +246,15 @@ func (b believeSpeech) forms(message, forged, good string, limit int) []believeF
 // plainForms are those in which a credential is looked at, in every dialect.
 func (b believeSpeech) plainForms(message, token string) []believeForm {
 	text := b.says(message, token)
-	first := byte(opText)
+	first := byte(OpText)
 	if b.binary {
-		first = opBinary
+		first = OpBinary
 	}
 	half := len(text) / 2
 	forms := []believeForm{
 		{"as it is", b.frame(text), columnAnother},
-		{"fragmented", slices.Concat(clientFrame(first, []byte(text[:half])), clientFrame(opContinuation, nil),
-			clientFrame(0x80|opPing, nil), clientFrame(0x80|opContinuation, []byte(text[half:]))), columnAnother},
+		{"fragmented", slices.Concat(ClientFrame(first, []byte(text[:half])), ClientFrame(OpContinuation, nil),
+			ClientFrame(0x80|OpPing, nil), ClientFrame(0x80|OpContinuation, []byte(text[half:]))), columnAnother},
 	}
 	if b.join != "" {
 		forms = append(forms, believeForm{"two records in one frame", b.frame(b.join + text), columnAnother})

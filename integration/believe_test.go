@@ -32,7 +32,7 @@ type believeTokens struct {
 // believeForged is one token for all: what makes it bad is its signature.
 var believeForged = sync.OnceValue(func() string {
 	now := time.Now()
-	return sign(jwt{key: strangerKey(), claims: map[string]any{
+	return Sign(JWT{Key: StrangerKey(), Claims: map[string]any{
 		"iss": "https://id.example.com", "aud": "chat", "sub": "admin", "iat": now.Unix(), "exp": now.Add(2 * time.Hour).Unix(),
 	}})
 })
@@ -52,7 +52,7 @@ func TestBelieve(t *testing.T) {
 
 // triesTable tries every combination.
 func (s *believeSite) triesTable(t *testing.T) {
-	others := s.issuer.token(map[string]any{"sub": "bob", "exp": time.Now().Add(2 * time.Hour).Unix()})
+	others := s.Issuer.Token(map[string]any{"sub": "bob", "exp": time.Now().Add(2 * time.Hour).Unix()})
 	for _, b := range believeSpeeches {
 		for _, pass := range b.passes {
 			for _, source := range append([]string{"none"}, b.sources...) {
@@ -78,9 +78,9 @@ func (s *believeSite) triesTable(t *testing.T) {
 // does not depend on them, so that one combination is enough for the others.
 func (b believeSpeech) versions(pass, source string) []string {
 	if b.dialect == "graphql" && pass == "strip" && source == "query" {
-		return allVersions
+		return AllVersions
 	}
-	return []string{h1}
+	return []string{H1}
 }
 
 // believeCase is one combination of the table's.
@@ -99,7 +99,7 @@ type believeCase struct {
 func (c *believeCase) newTokens(others string) believeTokens {
 	c.subject = "alice-" + c.newRow()
 	of := func(hours int) string {
-		return sign(jwt{alg: "ES256", claims: c.issuer.claims(map[string]any{
+		return Sign(JWT{Alg: "ES256", Claims: c.Issuer.Claims(map[string]any{
 			"sub": c.subject, "exp": time.Now().Add(time.Duration(hours) * time.Hour).Unix(),
 		})})
 	}
@@ -151,11 +151,11 @@ func (c *believeCase) enter(t *testing.T, name string) *believer {
 		header.Set("Authorization", "Bearer "+c.tokens.first)
 	case "cookie":
 		header.Set("Cookie", "session="+c.tokens.first)
-		header.Set("Origin", "http://"+c.site.site)
+		header.Set("Origin", "http://"+c.Addr)
 	case "polling":
 		with("sid=" + row)
-		url := "http://" + c.site.site + "/" + c.route + "/socket.io/" + polling(row) + "&row=polled-" + row
-		if status := poll(t, http.MethodPost, url, c.speech.says(c.speech.login, c.tokens.first)); status != http.StatusOK {
+		url := "http://" + c.Addr + "/" + c.route + "/socket.io/" + Polling(row) + "&row=polled-" + row
+		if status := Poll(t, http.MethodPost, url, c.speech.says(c.speech.login, c.tokens.first)); status != http.StatusOK {
 			t.Fatalf("%s: the login by polling is answered %d", name, status)
 		}
 	}
@@ -194,8 +194,8 @@ func (c *believeCase) tries() (tries []believeTry) {
 		add := func(who, token string, forms []believeForm, want func(believeForm) believeCell) {
 			for _, f := range forms {
 				cell := want(f)
-				if c.speech.once && c.source == "none" && cell.code != closeNotUTF8 {
-					cell = believeCell{code: closePolicy, empty: cell.empty}
+				if c.speech.once && c.source == "none" && cell.code != CloseNotUTF8 {
+					cell = believeCell{code: ClosePolicy, empty: cell.empty}
 				}
 				if !cell.empty {
 					f.name = fmt.Sprintf("%d %s, %s", n, who, f.name)
@@ -236,7 +236,7 @@ func (c *believeCase) check(t *testing.T, try *believeTry) {
 		frames = nil
 	}
 	o := try.who.outcome(t, marker, append(bytes.Clone(frames), c.speech.frame(c.speech.marker)...))
-	try.who.vanish()
+	try.who.Vanish()
 	if lives := try.want.code == 0; o.lives != lives || o.code != try.want.code {
 		t.Errorf("the socket lives: %v, and ends with %d; want %v, %d", o.lives, o.code, lives, try.want.code)
 	}

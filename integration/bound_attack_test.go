@@ -19,12 +19,12 @@ func TestAttackStolenBoundToken(t *testing.T) {
 	t.Parallel()
 	s := startBoundSite(t)
 	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
-	token := s.issuer.token(boundTo(mine))
-	dpop := s.issuer.token(map[string]any{"cnf": map[string]any{"jkt": b64(make([]byte, 32))}})
+	token := s.Issuer.Token(boundTo(mine))
+	dpop := s.Issuer.Token(map[string]any{"cnf": map[string]any{"jkt": Base64URL(make([]byte, 32))}})
 	claimed := bearerHeader(token)
-	claimed.Set("Client-Cert", ":"+b64(mine.Certificate[0])+":") // RFC 9440
-	claimed.Set("X-Forwarded-Client-Cert", "Hash="+b64(mine.Certificate[0]))
-	for _, version := range []string{h1, h2, h3} {
+	claimed.Set("Client-Cert", ":"+Base64URL(mine.Certificate[0])+":") // RFC 9440
+	claimed.Set("X-Forwarded-Client-Cert", "Hash="+Base64URL(mine.Certificate[0]))
+	for _, version := range []string{H1, H2, H3} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			for _, step := range []struct {
@@ -39,22 +39,22 @@ func TestAttackStolenBoundToken(t *testing.T) {
 				{"another certificate", theirs, bearerHeader(token), "binding_not_proved"},
 				{"a certificate in a header", nil, claimed, "binding_not_proved"},
 				{"DPoP", mine, bearerHeader(dpop), "binding_not_supported"},
-				{"a token that is not bound", theirs, bearerHeader(s.issuer.token()), ""},
+				{"a token that is not bound", theirs, bearerHeader(s.Issuer.Token()), ""},
 			} {
 				c, answer := s.try(t, version, step.cert, "/echo", step.header)
 				switch {
 				case step.reason == "" && c == nil:
 					t.Errorf("%s: refused: %s", step.name, answer.Status)
 				case step.reason == "":
-					c.says(t, "hello")
-					c.hears(t, "hello")
+					c.Says(t, "hello")
+					c.Hears(t, "hello")
 				case c != nil:
 					t.Errorf("%s: accepted", step.name)
 				case answer.StatusCode != http.StatusUnauthorized ||
 					!strings.Contains(answer.Header.Get("WWW-Authenticate"), `error="invalid_token"`):
 					t.Errorf("%s: %s %q", step.name, answer.Status, answer.Header.Get("WWW-Authenticate"))
 				default:
-					s.logsReason(t, step.reason)
+					s.LogsReason(t, step.reason)
 				}
 			}
 		})
@@ -68,43 +68,43 @@ func TestAttackStolenBoundTokenInMessage(t *testing.T) {
 	s := startBoundSite(t)
 	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
 	exp := time.Now().Add(time.Hour)
-	token := s.issuer.token(boundTo(mine), map[string]any{"exp": exp.Unix()})
-	for _, version := range []string{h1, h2, h3} {
+	token := s.Issuer.Token(boundTo(mine), map[string]any{"exp": exp.Unix()})
+	for _, version := range []string{H1, H2, H3} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			c := s.opens(t, version, mine, "/echo", nil)
-			c.says(t, login(token))
-			c.accepted(t, exp) // and is remembered
+			c.Says(t, Login(token))
+			c.Accepted(t, exp) // and is remembered
 			for name, cert := range map[string]*tls.Certificate{"none": nil, "another": theirs} {
 				t.Run(name, func(t *testing.T) {
 					c := s.opens(t, version, cert, "/echo", nil)
-					c.says(t, login(token))
-					c.isRefused(t, closeUnauthorized)
+					c.Says(t, Login(token))
+					c.IsRefused(t, CloseUnauthorized)
 
 					c = s.opens(t, version, cert, "/every/echo", nil)
-					c.says(t, carrying(s.issuer.expiring(exp), 0))
-					c.accepted(t, exp)
-					if got := c.mustRead(t); !strings.Contains(string(got.payload), `"n":0`) {
-						t.Errorf("the echo is %q", got.payload)
+					c.Says(t, Carrying(s.Issuer.Expiring(exp), 0))
+					c.Accepted(t, exp)
+					if got := c.MustRead(t); !strings.Contains(string(got.Payload), `"n":0`) {
+						t.Errorf("the echo is %q", got.Payload)
 					}
-					c.says(t, carrying(token, 1))
-					c.isRefused(t, closeUnauthorized)
+					c.Says(t, Carrying(token, 1))
+					c.IsRefused(t, CloseUnauthorized)
 
-					c = s.opens(t, version, cert, "/echo", bearerHeader(s.issuer.token()))
-					c.says(t, login(token))
-					if w := c.hearsWord(t, "auth_error"); w.Reason != "invalid_token" {
+					c = s.opens(t, version, cert, "/echo", bearerHeader(s.Issuer.Token()))
+					c.Says(t, Login(token))
+					if w := c.HearsWord(t, "auth_error"); w.Reason != "invalid_token" {
 						t.Errorf("refused with %q", w.Reason)
 					}
-					c.says(t, "lives on with its own")
-					c.hears(t, "lives on with its own")
+					c.Says(t, "lives on with its own")
+					c.Hears(t, "lives on with its own")
 				})
 			}
-			s.logsReason(t, "binding_not_proved")
+			s.LogsReason(t, "binding_not_proved")
 			c = s.opens(t, version, mine, "/every/echo", nil)
-			c.says(t, carrying(token, 2))
-			c.accepted(t, exp)
-			if got := c.mustRead(t); !strings.Contains(string(got.payload), `"n":2`) {
-				t.Errorf("the echo is %q", got.payload)
+			c.Says(t, Carrying(token, 2))
+			c.Accepted(t, exp)
+			if got := c.MustRead(t); !strings.Contains(string(got.Payload), `"n":2`) {
+				t.Errorf("the echo is %q", got.Payload)
 			}
 		})
 	}
@@ -117,7 +117,7 @@ func TestAttackBoundTokenForAnothersSocket(t *testing.T) {
 	s := startBoundSite(t)
 	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
 	exp := time.Now().Add(2 * time.Hour)
-	token := s.issuer.token(boundTo(mine), map[string]any{"exp": exp.Unix()})
+	token := s.Issuer.Token(boundTo(mine), map[string]any{"exp": exp.Unix()})
 	for _, tt := range []struct {
 		name          string
 		socket, posts *tls.Certificate
@@ -129,17 +129,17 @@ func TestAttackBoundTokenForAnothersSocket(t *testing.T) {
 		{"the socket alone", mine, nil, http.StatusUnauthorized},
 		{"both", mine, mine, http.StatusOK},
 	} {
-		c := s.opens(t, h2, tt.socket, "/echo", bearerHeader(s.issuer.token()))
-		session := s.app.handshake(t).Get("X-Session")
-		status := s.asks(t, tt.posts, http.MethodPost, renewalPath+"?session="+session, "", bearerHeader(token))
+		c := s.opens(t, H2, tt.socket, "/echo", bearerHeader(s.Issuer.Token()))
+		session := s.App.Handshake(t).Get("X-Session")
+		status := s.asks(t, tt.posts, http.MethodPost, RenewalPath+"?session="+session, "", bearerHeader(token))
 		if status != tt.status {
 			t.Errorf("%s: answered %d, want %d", tt.name, status, tt.status)
 		}
 		if status == http.StatusOK {
-			c.accepted(t, exp)
+			c.Accepted(t, exp)
 		}
-		c.says(t, "lives on")
-		c.hears(t, "lives on")
+		c.Says(t, "lives on")
+		c.Hears(t, "lives on")
 	}
 }
 
@@ -149,17 +149,17 @@ func TestAttackBoundLoginByPolling(t *testing.T) {
 	t.Parallel()
 	s := startBoundSite(t)
 	mine, theirs := ownCertificate(t, "mine"), ownCertificate(t, "theirs")
-	token := s.issuer.token(boundTo(mine))
+	token := s.Issuer.Token(boundTo(mine))
 	const path = "/polled/socket.io/"
 	for _, step := range []struct {
 		name, method, sid, body string
 		cert                    *tls.Certificate
 		status                  int
 	}{
-		{"login without", http.MethodPost, "a", loginPacket(token), nil, http.StatusUnauthorized},
-		{"login with another", http.MethodPost, "a", loginPacket(token), theirs, http.StatusUnauthorized},
+		{"login without", http.MethodPost, "a", LoginPacket(token), nil, http.StatusUnauthorized},
+		{"login with another", http.MethodPost, "a", LoginPacket(token), theirs, http.StatusUnauthorized},
 		{"nobody has logged in", http.MethodGet, "a", "", mine, http.StatusUnauthorized},
-		{"login", http.MethodPost, "b", loginPacket(token), mine, http.StatusOK},
+		{"login", http.MethodPost, "b", LoginPacket(token), mine, http.StatusOK},
 		{"messages", http.MethodGet, "b", "", mine, http.StatusOK},
 		{"message", http.MethodPost, "b", `42["event"]`, mine, http.StatusOK},
 		{"messages without", http.MethodGet, "b", "", nil, http.StatusUnauthorized},
@@ -167,17 +167,17 @@ func TestAttackBoundLoginByPolling(t *testing.T) {
 		{"messages with another", http.MethodGet, "b", "", theirs, http.StatusUnauthorized},
 		{"message with another", http.MethodPost, "b", `42["event"]`, theirs, http.StatusUnauthorized},
 	} {
-		if status := s.asks(t, step.cert, step.method, path+polling(step.sid), step.body, nil); status != step.status {
+		if status := s.asks(t, step.cert, step.method, path+Polling(step.sid), step.body, nil); status != step.status {
 			t.Errorf("%s: answered %d, want %d", step.name, status, step.status)
 		}
 	}
 	upgrade := path + "?EIO=4&transport=websocket&sid=b"
 	for name, cert := range map[string]*tls.Certificate{"none": nil, "another": theirs} {
-		if c, answer := s.try(t, h1, cert, upgrade, nil); c != nil || answer.StatusCode != http.StatusUnauthorized {
+		if c, answer := s.try(t, H1, cert, upgrade, nil); c != nil || answer.StatusCode != http.StatusUnauthorized {
 			t.Errorf("taken over by a socket with certificate %s: %s", name, answer.Status)
 		}
 	}
-	if c, answer := s.try(t, h1, mine, upgrade, nil); c == nil {
+	if c, answer := s.try(t, H1, mine, upgrade, nil); c == nil {
 		t.Errorf("taken over by its own socket: %s", answer.Status)
 	}
 }

@@ -28,14 +28,14 @@ import (
 func ownCertificate(t *testing.T, name string) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(err)
+	Check(err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	check(err)
+	Check(err)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
@@ -43,13 +43,13 @@ func ownCertificate(t *testing.T, name string) *tls.Certificate {
 // section 3.1.
 func boundTo(c *tls.Certificate) map[string]any {
 	sum := sha256.Sum256(c.Certificate[0])
-	return map[string]any{"cnf": map[string]any{"x5t#S256": b64(sum[:])}}
+	return map[string]any{"cnf": map[string]any{"x5t#S256": Base64URL(sum[:])}}
 }
 
 // showing returns the configuration of a client that shows a certificate, none
 // if it is nil.
 func showing(c *tls.Certificate, protocols ...string) *tls.Config {
-	config := clientTLS(protocols...)
+	config := ClientTLS(protocols...)
 	if c != nil {
 		config.Certificates = []tls.Certificate{*c}
 	}
@@ -57,7 +57,7 @@ func showing(c *tls.Certificate, protocols ...string) *tls.Config {
 }
 
 // boundSite asks its clients for a certificate and takes any, or none.
-type boundSite struct{ *site }
+type boundSite struct{ *Site }
 
 // boundConfig has one part for each way in which tokens come.
 const boundConfig = `
@@ -99,7 +99,7 @@ https://{$TLS} {
 			from first_message
 			on_expiry renew {
 				warn 0s
-				path ` + renewalPath + `
+				path ` + RenewalPath + `
 			}
 		}
 		reverse_proxy {$APP} {
@@ -111,23 +111,23 @@ https://{$TLS} {
 
 func startBoundSite(t *testing.T) boundSite {
 	t.Helper()
-	s := &site{issuer: newIssuer(t), app: startApp(t)}
-	t.Cleanup(s.closeAll)
-	s.caddyProc = startCaddy(t, boundConfig, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", s.app.addr()))
-	t.Cleanup(s.closeAll)
+	s := &Site{Issuer: NewIssuer(t), App: StartApp(t)}
+	t.Cleanup(s.CloseAll)
+	s.Caddy = StartCaddy(t, boundConfig, WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", s.App.Addr()))
+	t.Cleanup(s.CloseAll)
 	return boundSite{s}
 }
 
 // connect opens a connection on which the certificate is shown.
-func (s boundSite) connect(ctx context.Context, version string, cert *tls.Certificate) (clientConn, error) {
-	if version == h3 {
-		conn, err := quic.DialAddr(ctx, s.tls, showing(cert, http3.NextProtoH3), nil)
+func (s boundSite) connect(ctx context.Context, version string, cert *tls.Certificate) (ClientConn, error) {
+	if version == H3 {
+		conn, err := quic.DialAddr(ctx, s.TLSAddr, showing(cert, http3.NextProtoH3), nil)
 		if err != nil {
 			return nil, err
 		}
-		c := h3Conn{conn, new(http3.Transport).NewClientConn(conn)}
+		c := H3Conn{conn, new(http3.Transport).NewClientConn(conn)}
 		select {
-		case <-c.cc.ReceivedSettings():
+		case <-c.Client.ReceivedSettings():
 			return c, nil
 		case <-ctx.Done():
 			c.Close()
@@ -135,38 +135,38 @@ func (s boundSite) connect(ctx context.Context, version string, cert *tls.Certif
 		}
 	}
 	protocol := "http/1.1"
-	if version == h2 {
+	if version == H2 {
 		protocol = http2.NextProtoTLS
 	}
-	conn, err := (&tls.Dialer{Config: showing(cert, protocol)}).DialContext(ctx, "tcp", s.tls)
-	if err != nil || version == h1 {
-		return h1Conn{conn}, err
+	conn, err := (&tls.Dialer{Config: showing(cert, protocol)}).DialContext(ctx, "tcp", s.TLSAddr)
+	if err != nil || version == H1 {
+		return H1Conn{conn}, err
 	}
-	cc, err := new(http2.Transport).NewClientConn(conn) //nolint:staticcheck // see h2Conn
+	cc, err := new(http2.Transport).NewClientConn(conn) //nolint:staticcheck // see H2Conn
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return h2Conn{conn, cc}, nil
+	return H2Conn{conn, cc}, nil
 }
 
 // try tries to open a WebSocket on a connection of its own.
-func (s boundSite) try(t *testing.T, version string, cert *tls.Certificate, path string, header http.Header) (*wsConn, *http.Response) {
+func (s boundSite) try(t *testing.T, version string, cert *tls.Certificate, path string, header http.Header) (*Conn, *http.Response) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	conn, err := s.connect(ctx, version, cert)
 	if err != nil {
 		t.Fatalf("connecting over %s: %v", version, err)
 	}
-	s.mu.Lock()
-	s.conns = append(s.conns, conn)
-	s.mu.Unlock()
-	r, err := newHandshake(ctx, version, "https://"+s.tls+path, header)
+	s.Mu.Lock()
+	s.Conns = append(s.Conns, conn)
+	s.Mu.Unlock()
+	r, err := NewHandshake(ctx, version, "https://"+s.TLSAddr+path, header)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, answer, err := conn.open(r)
+	c, answer, err := conn.Open(r)
 	if err != nil {
 		t.Fatalf("handshake over %s: %v", version, err)
 	}
@@ -174,7 +174,7 @@ func (s boundSite) try(t *testing.T, version string, cert *tls.Certificate, path
 }
 
 // opens is try for a handshake that is accepted.
-func (s boundSite) opens(t *testing.T, version string, cert *tls.Certificate, path string, header http.Header) *wsConn {
+func (s boundSite) opens(t *testing.T, version string, cert *tls.Certificate, path string, header http.Header) *Conn {
 	t.Helper()
 	c, answer := s.try(t, version, cert, path, header)
 	if c == nil {
@@ -186,9 +186,9 @@ func (s boundSite) opens(t *testing.T, version string, cert *tls.Certificate, pa
 // asks sends an ordinary request, and returns the status.
 func (s boundSite) asks(t *testing.T, cert *tls.Certificate, method, path, body string, header http.Header) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, "https://"+s.tls+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, "https://"+s.TLSAddr+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ func canaryConfig() string {
 	debug
 	metrics
 	grace_period 5s
-	log default {` + logFilter + `	}
+	log default {` + LogFilter + `	}
 	websocket_auth {
 		lockout 100000 1m 1m
 	}
@@ -26,7 +26,7 @@ func canaryConfig() string {
 	}
 }
 (site) {
-	log {` + logFilter + `	}
+	log {` + LogFilter + `	}
 	websocket_logout /logout {
 		issuer {$ISSUER}
 		audience chat-client

@@ -9,7 +9,7 @@ var canaryDialects = []struct {
 	messages              func(token string) []string
 }{
 	{"json", "from first_message", "", func(token string) []string {
-		return []string{login(token), `{"type":"auth","\u0074oken":"` + token + `","token":"` + token + `"}`, login("Bearer " + token)}
+		return []string{Login(token), `{"type":"auth","\u0074oken":"` + token + `","token":"` + token + `"}`, Login("Bearer " + token)}
 	}},
 	{"raw", "from first_message\ndialect raw", "", func(token string) []string { return []string{token} }},
 	{"graphql", "from first_message\ndialect graphql", "graphql-transport-ws", func(token string) []string {

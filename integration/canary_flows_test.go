@@ -45,21 +45,21 @@ func (s *sink) got() (text string, hits int) {
 
 // overStreams sends tokens over HTTP/2 and HTTP/3.
 func (c *canaries) overStreams(t testing.TB) {
-	for _, version := range []string{h2, h3} {
+	for _, version := range []string{H2, H3} {
 		flow := "over " + version
 		for _, token := range c.mint(flow) {
-			for _, h := range []handshake{
-				bearer("/carried", token),
-				{path: "/carried?ticket=" + token},
-				{path: "/carried", header: http.Header{"X-Token": {token}}},
-				{path: "/carried", header: http.Header{"Cookie": {"session=" + token}, "Origin": {"null"}}},
+			for _, h := range []Handshake{
+				Bearer("/carried", token),
+				{Path: "/carried?ticket=" + token},
+				{Path: "/carried", Header: http.Header{"X-Token": {token}}},
+				{Path: "/carried", Header: http.Header{"Cookie": {"session=" + token}, "Origin": {"null"}}},
 			} {
-				c.stream(t, flow, version, h.path, h.header)
+				c.stream(t, flow, version, h.Path, h.Header)
 			}
 			protocols := http.Header{"Sec-Websocket-Protocol": {"chat.v1, bearer, " + token}}
 			c.stream(t, flow, version, "/carried", protocols)
 			for _, path := range []string{"/json", "/panic", "/down", "/wrong"} {
-				c.stream(t, flow, version, path, nil, login(token), "after it")
+				c.stream(t, flow, version, path, nil, Login(token), "after it")
 			}
 			for _, path := range []string{"/panic", "/down", "/wrong"} {
 				c.stream(t, flow, version, path+"?access_token="+token, nil)
@@ -71,18 +71,18 @@ func (c *canaries) overStreams(t testing.TB) {
 // stream is talk over HTTP/2 or HTTP/3, on a connection of its own.
 func (c *canaries) stream(t testing.TB, flow, version, path string, header http.Header, messages ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	r, err := c.request(ctx, version, path, header)
+	r, err := c.Request(ctx, version, path, header)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := c.dial(ctx, version)
+	conn, err := c.Dial(ctx, version)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ws, answer, err := conn.open(r)
+	ws, answer, err := conn.Open(r)
 	if err != nil {
 		return // a panic behind has ended the stream
 	}
@@ -92,11 +92,11 @@ func (c *canaries) stream(t testing.TB, flow, version, path string, header http.
 		told += string(body)
 	} else {
 		for _, message := range messages {
-			_ = ws.write(opText, []byte(message)) // may have been closed
+			_ = ws.Write(OpText, []byte(message)) // may have been closed
 		}
-		_ = ws.write(opClose, []byte{0x03, 0xe8}) // already
-		_ = ws.within(patience, func() error {
-			rest, err := io.ReadAll(ws.r)
+		_ = ws.Write(OpClose, []byte{0x03, 0xe8}) // already
+		_ = ws.Within(Patience, func() error {
+			rest, err := io.ReadAll(ws.Reader)
 			told += string(rest)
 			return err
 		})
@@ -119,7 +119,7 @@ func (c *canaries) failing(t testing.TB) {
 		for _, token := range c.mint(flow) {
 			c.talk(t, flow, path, []string{"Authorization: Bearer " + token})
 			c.talk(t, flow, path+"?access_token="+token, nil)
-			c.talk(t, flow, path, nil, login(token), "after it")
+			c.talk(t, flow, path, nil, Login(token), "after it")
 		}
 	}
 }
@@ -128,14 +128,14 @@ func (c *canaries) failing(t testing.TB) {
 func (c *canaries) requested(t testing.TB) {
 	for _, token := range c.mint("socket.io by polling") {
 		const flow = "socket.io by polling"
-		sid := b64([]byte(token))[len(token)/2:][:20]
-		url := "/socket.io/" + polling("canary"+sid)
-		c.plain(t, flow, http.MethodGet, "/socket.io/"+polling(""), nil, "")
-		c.plain(t, flow, http.MethodPost, url, nil, loginPacket(token))
+		sid := Base64URL([]byte(token))[len(token)/2:][:20]
+		url := "/socket.io/" + Polling("canary"+sid)
+		c.plain(t, flow, http.MethodGet, "/socket.io/"+Polling(""), nil, "")
+		c.plain(t, flow, http.MethodPost, url, nil, LoginPacket(token))
 		c.plain(t, flow, http.MethodPost, url, nil, `40{"token":"`+token+`","token":"`+token+`"}`)
 		c.plain(t, flow, http.MethodPost, url, nil, `40{"\u0074oken":"`+token)
-		c.plain(t, flow, http.MethodGet, "/socket.io/"+polling("")+"&access_token="+token, nil, "")
-		c.talk(t, flow, strings.Replace(url, "polling", "websocket", 1), nil, "2probe", loginPacket(token))
+		c.plain(t, flow, http.MethodGet, "/socket.io/"+Polling("")+"&access_token="+token, nil, "")
+		c.talk(t, flow, strings.Replace(url, "polling", "websocket", 1), nil, "2probe", LoginPacket(token))
 	}
 	for _, token := range c.mint("signalr") {
 		c.plain(t, "signalr", http.MethodPost, "/hub/negotiate?negotiateVersion=1", http.Header{"Authorization": {"Bearer " + token}}, "")
@@ -155,9 +155,9 @@ const canarySecret = "canary-k3y-0123456789abcdef0123456789"
 func (c *canaries) signedWithSecret(t testing.TB) {
 	const flow = "secret"
 	c.keep("secret, the key", canarySecret)
-	claims := c.issuer.claims()
+	claims := c.Issuer.Claims()
 	for kind, key := range map[string]string{"good": canarySecret, "bad": "another-k3y-0123456789abcdef0123456789"} {
-		token := sign(jwt{alg: "HS256", key: []byte(key), header: map[string]any{"kid": absent}, claims: claims})
+		token := Sign(JWT{Alg: "HS256", Key: []byte(key), Header: map[string]any{"kid": Absent}, Claims: claims})
 		c.keep("secret, "+kind, token)
 		c.talk(t, flow, "/secret", []string{"Authorization: Bearer " + token})
 		c.talk(t, flow, "/secret?access_token="+token, nil)
@@ -176,7 +176,7 @@ func (c *canaries) shown(t testing.TB) {
 	for _, token := range c.mint("shown") {
 		c.talk(t, "shown", "/shown?a=1&access_token="+token, nil)
 		c.talk(t, "shown", "/shown", []string{"Authorization: Bearer " + token})
-		c.talk(t, "shown", "/shown", []string{"Cookie: session=" + token, "Origin: http://" + c.site.site})
+		c.talk(t, "shown", "/shown", []string{"Cookie: session=" + token, "Origin: http://" + c.Addr})
 		c.talk(t, "shown", "/shown", []string{"Sec-WebSocket-Protocol: chat, bearer, " + token})
 	}
 }
@@ -185,11 +185,11 @@ func (c *canaries) shown(t testing.TB) {
 func (c *canaries) traced(t testing.TB) {
 	for _, token := range c.mint("traced") {
 		for _, path := range []string{"/carried", "/down", "/wrong", "/secret", "/shown"} {
-			c.talkTo(t, c.site2, "traced", path+"?access_token="+token, nil)
-			c.talkTo(t, c.site2, "traced", path, []string{"Authorization: Bearer " + token})
+			c.talkTo(t, c.Addr2, "traced", path+"?access_token="+token, nil)
+			c.talkTo(t, c.Addr2, "traced", path, []string{"Authorization: Bearer " + token})
 		}
-		c.talkTo(t, c.site2, "traced", "/carried", []string{"Sec-WebSocket-Protocol: chat, bearer, " + token})
-		c.talkTo(t, c.site2, "traced", "/json", nil, login(token), "after it")
+		c.talkTo(t, c.Addr2, "traced", "/carried", []string{"Sec-WebSocket-Protocol: chat, bearer, " + token})
+		c.talkTo(t, c.Addr2, "traced", "/json", nil, Login(token), "after it")
 	}
 }
 
@@ -197,13 +197,13 @@ func (c *canaries) traced(t testing.TB) {
 func (c *canaries) inspected(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "Caddyfile")
-	config := "http://127.0.0.1 {\nwebsocket_auth " + c.issuer.jwksURL() + " chat\nrespond ok\n}\n"
+	config := "http://127.0.0.1 {\nwebsocket_auth " + c.Issuer.JWKSURL() + " chat\nrespond ok\n}\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said strings.Builder
 	for kind, token := range c.mint("inspected") {
-		out, ok := runCaddy(t, token, "websocket-auth", "inspect", "--config", file)
+		out, ok := RunCaddy(t, token, "websocket-auth", "inspect", "--config", file)
 		if good := kind == "good" || kind == "mallory's"; ok != good {
 			t.Errorf("inspect of the token %s: %v, %s", kind, ok, out)
 		}
@@ -216,7 +216,7 @@ func (c *canaries) inspected(t testing.TB) string {
 func (c *canaries) kept(t testing.TB) string {
 	t.Helper()
 	var all strings.Builder
-	err := filepath.WalkDir(filepath.Join(c.home, "data"), func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(c.Home, "data"), func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -238,16 +238,16 @@ func (c *canaries) kept(t testing.TB) string {
 func (c *canaries) operated(t testing.TB) string {
 	t.Helper()
 	token := c.mint("operated")["good"]
-	ws := c.open(t, h1, "/renewing", http.Header{"Authorization": {"Bearer " + token}})
-	defer ws.vanish()
+	ws := c.Open(t, H1, "/renewing", http.Header{"Authorization": {"Bearer " + token}})
+	defer ws.Vanish()
 	var told strings.Builder
 	say := func(method, path, body string) {
-		_, answer := c.ask(t, method, path, body, nil)
+		_, answer := c.Ask(t, method, path, body, nil)
 		told.WriteString(answer)
 	}
-	var own []adminSession
-	eventually(t, patience, func() string {
-		if own = c.sessions(t, "jti=operated"); len(own) == 0 {
+	var own []AdminSession
+	Eventually(t, Patience, func() string {
+		if own = c.Sessions(t, "jti=operated"); len(own) == 0 {
 			return "the socket is not listed"
 		}
 		return ""
@@ -261,7 +261,7 @@ func (c *canaries) operated(t testing.TB) string {
 		t.Errorf("the socket is not shown: %s", told.String())
 	}
 	for _, path := range []string{"/debug/vars", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/reverse_proxy/upstreams"} {
-		told.WriteString(c.admin(t, path))
+		told.WriteString(c.Admin(t, path))
 	}
 	return told.String()
 }

@@ -10,10 +10,10 @@ import (
 // panicConfig has a handler behind websocket_auth that panics.
 const panicConfig = `{
 	debug
-	log default {` + logFilter + `	}
+	log default {` + LogFilter + `	}
 }
 (site) {
-	log {` + logFilter + `	}
+	log {` + LogFilter + `	}
 	websocket_auth {
 		verify jwt {$JWKS} {
 			audience chat
@@ -39,55 +39,55 @@ https://{$TLS} {
 // Caddy writes about it, nothing is left of the socket, and it is counted.
 func TestCanaryOfPanics(t *testing.T) {
 	t.Parallel()
-	binary, err := testCaddy()
+	binary, err := BuildTestCaddy()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &canaries{
-		site: &site{issuer: newIssuer(t)}, tokens: make(map[string]string), heard: make(map[string]string),
+		Site: &Site{Issuer: NewIssuer(t)}, tokens: make(map[string]string), heard: make(map[string]string),
 		untouched: make(map[string]bool),
 	}
-	c.caddyProc, err = launch(t.TempDir(), panicConfig, withBinary(binary), withEnv("JWKS", c.issuer.jwksURL()))
+	c.Caddy, err = Launch(t.TempDir(), panicConfig, WithBinary(binary), WithEnv("JWKS", c.Issuer.JWKSURL()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // not stop: that the log has a panic is no fault here
-		c.closeAll()
-		_ = c.terminate()
+		c.CloseAll()
+		_ = c.Terminate()
 		select {
-		case <-c.done:
-		case <-time.After(patience):
-			_ = c.cmd.Process.Kill()
-			<-c.done
+		case <-c.Done:
+		case <-time.After(Patience):
+			_ = c.Cmd.Process.Kill()
+			<-c.Done
 			t.Error("did not stop when asked to")
 		}
 	})
 	tokens := c.mint("panic")
 	for _, token := range tokens {
-		for _, version := range []string{h1, h2, h3} {
+		for _, version := range []string{H1, H2, H3} {
 			c.stream(t, "panic", version, "/x?access_token="+token, nil)
 			c.stream(t, "panic", version, "/x", http.Header{"Authorization": {"Bearer " + token}})
 			c.stream(t, "panic", version, "/x", http.Header{"Sec-Websocket-Protocol": {"bearer, " + token}})
-			c.stream(t, "panic", version, "/x", nil, login(token), "after it")
+			c.stream(t, "panic", version, "/x", nil, Login(token), "after it")
 		}
 		c.plain(t, "panic", http.MethodGet, "/x?access_token="+token, nil, "")
 	}
-	eventually(t, patience, func() string {
-		m := c.scrape(t)
+	Eventually(t, Patience, func() string {
+		m := c.Scrape(t)
 		switch {
-		case m.sum("sessions") != 0:
+		case m.Sum("sessions") != 0:
 			return "sockets are left in the metrics"
-		case len(c.sessions(t, "")) != 0:
+		case len(c.Sessions(t, "")) != 0:
 			return "sockets are left in the registry"
 		case m[`sessions_ended_total{cause="proxy_closed"}`] != 6: // good and mallory's, by message, over three versions
-			return "not all that were open are counted: " + c.admin(t, "/metrics")
+			return "not all that were open are counted: " + c.Admin(t, "/metrics")
 		case m[`handshakes_total{reason="",result="failed",source="header"}`] != 6:
-			return "not all that were let on are counted: " + c.admin(t, "/metrics")
+			return "not all that were let on are counted: " + c.Admin(t, "/metrics")
 		}
 		return ""
 	})
-	c.scrape(t).balanced(t)
-	log := c.logs.String()
+	c.Scrape(t).Balanced(t)
+	log := c.Logs.String()
 	if n := strings.Count(log, "a fault of the handler's"); n < 20 {
 		t.Errorf("%d panics are in the log, too few", n)
 	}
@@ -97,6 +97,6 @@ func TestCanaryOfPanics(t *testing.T) {
 		}
 	}
 	c.search(t, "the log", log)
-	c.search(t, "what the admin API says", c.admin(t, "/metrics"))
+	c.search(t, "what the admin API says", c.Admin(t, "/metrics"))
 	c.search(t, "what clients were told", c.heard["panic"])
 }

@@ -15,43 +15,43 @@ func TestCanaryOfTheStore(t *testing.T) {
 	const secret = "canary-p4ss/w@rd:0123456789"
 	userinfo := url.UserPassword("", secret).String()
 	for name, redis := range map[string]func() string{
-		"away":    func() string { return "127.0.0.1:" + nextFreePort(t) },
-		"taken":   func() string { return startRedis(t, "--requirepass", secret).addr() },
-		"refused": func() string { return startRedis(t, "--requirepass", "another").addr() },
+		"away":    func() string { return "127.0.0.1:" + NextFreePort(t) },
+		"taken":   func() string { return StartRedis(t, "--requirepass", secret).Addr() },
+		"refused": func() string { return StartRedis(t, "--requirepass", "another").Addr() },
 		"no password needed": func() string {
-			return startRedis(t).addr()
+			return StartRedis(t).Addr()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := siteOptions{
-				globals: "debug\ngrace_period 5s\nwebsocket_auth {\nstore redis {env.REDIS}\n}",
-				env: []startOption{
-					withEnv("REDIS", "redis://"+userinfo+"@"+redis()), withEnv("WRONG", "redis://"+userinfo+"@127.0.0.1:port/x"),
+			o := SiteOptions{
+				Globals: "debug\ngrace_period 5s\nwebsocket_auth {\nstore redis {env.REDIS}\n}",
+				Env: []StartOption{
+					WithEnv("REDIS", "redis://"+userinfo+"@"+redis()), WithEnv("WRONG", "redis://"+userinfo+"@127.0.0.1:port/x"),
 				},
 			}
-			s := startSite(t, o)
+			s := StartSite(t, o)
 			if name == "taken" {
-				eventually(t, patience, func() string {
-					if status := s.admits(t, s.of("alice")); status != http.StatusSwitchingProtocols {
+				Eventually(t, Patience, func() string {
+					if status := s.Admits(t, s.Of("alice")); status != http.StatusSwitchingProtocols {
 						return fmt.Sprintf("status %d", status)
 					}
 					return ""
 				})
 			} else if name != "no password needed" {
-				s.waitLog(t, "the store cannot be reached")
-				s.expects(t, "a client", s.of("alice"), http.StatusServiceUnavailable)
+				s.WaitLog(t, "the store cannot be reached")
+				s.Expects(t, "a client", s.Of("alice"), http.StatusServiceUnavailable)
 			}
-			s.mustReload(t, o)
-			rejected := s.reload(t, strings.Replace(o.caddyfile(), "{env.REDIS}", "{env.WRONG}", 1))
+			s.MustReload(t, o)
+			rejected := s.Reload(t, strings.Replace(o.Caddyfile(), "{env.REDIS}", "{env.WRONG}", 1))
 			if rejected == nil {
 				t.Fatal("a URL without a port that is one was taken")
 			}
-			told := s.admin(t, "/config/") + s.admin(t, "/metrics") + rejected.Error()
-			if err := s.stop(); err != nil {
+			told := s.Admin(t, "/config/") + s.Admin(t, "/metrics") + rejected.Error()
+			if err := s.Stop(); err != nil {
 				t.Error(err)
 			}
-			search(t, "the log, the configuration, the metrics or an error", s.logs.String()+told,
+			Search(t, "the log, the configuration, the metrics or an error", s.Logs.String()+told,
 				map[string]string{"the password": secret, "the password in the URL": userinfo})
 		})
 	}

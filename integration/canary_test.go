@@ -16,8 +16,8 @@ import (
 
 // canaries are secrets, each of a flow of its own.
 type canaries struct {
-	*site
-	backend *backend
+	*Site
+	backend *Backend
 
 	mu     sync.Mutex // guards the following
 	tokens map[string]string
@@ -34,16 +34,16 @@ func (c *canaries) mint(flow string) map[string]string {
 	// A later one ends later, so that it may renew.
 	exp := time.Now().Add(time.Hour + time.Duration(len(c.tokens))*time.Second)
 	claims := func(changes map[string]any) map[string]any {
-		return c.issuer.claims(map[string]any{"jti": flow, "exp": exp.Unix()}, changes)
+		return c.Issuer.Claims(map[string]any{"jti": flow, "exp": exp.Unix()}, changes)
 	}
 	tokens := map[string]string{
-		"good":          sign(jwt{claims: claims(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()})}),
-		"expired":       sign(jwt{claims: claims(map[string]any{"exp": 1})}),
-		"other app's":   sign(jwt{claims: claims(map[string]any{"aud": "another"})}),
-		"stranger's":    sign(jwt{claims: claims(map[string]any{}), key: strangerKey()}),
-		"unknown key's": sign(jwt{claims: claims(map[string]any{}), header: map[string]any{"kid": "elsewhere"}}),
-		"mallory's":     sign(jwt{claims: claims(map[string]any{"sub": "mallory"})}),
-		"opaque":        "opaque-secret-" + b64(hmacSHA256([]byte("opaque"), flow)),
+		"good":          Sign(JWT{Claims: claims(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()})}),
+		"expired":       Sign(JWT{Claims: claims(map[string]any{"exp": 1})}),
+		"other app's":   Sign(JWT{Claims: claims(map[string]any{"aud": "another"})}),
+		"stranger's":    Sign(JWT{Claims: claims(map[string]any{}), Key: StrangerKey()}),
+		"unknown key's": Sign(JWT{Claims: claims(map[string]any{}), Header: map[string]any{"kid": "elsewhere"}}),
+		"mallory's":     Sign(JWT{Claims: claims(map[string]any{"sub": "mallory"})}),
+		"opaque":        "opaque-secret-" + Base64URL(HMACSHA256([]byte("opaque"), flow)),
 	}
 	for kind, token := range tokens {
 		c.tokens[flow+", "+kind] = token
@@ -55,29 +55,29 @@ func (c *canaries) mint(flow string) map[string]string {
 // it. Request lines and messages are given as they are.
 func (c *canaries) talk(t testing.TB, flow, path string, header []string, messages ...string) {
 	t.Helper()
-	c.talkTo(t, c.site.site, flow, path, header, messages...)
+	c.talkTo(t, c.Addr, flow, path, header, messages...)
 }
 
 // talkTo is talk with another address of Caddy's.
 func (c *canaries) talkTo(t testing.TB, addr, flow, path string, header []string, messages ...string) {
 	t.Helper()
-	conn := dialRaw(t, addr)
+	conn := DialRaw(t, addr)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	conn.send(t, upgrade(addr, path, header...))
-	answer := conn.response(t)
+	_ = conn.SetDeadline(time.Now().Add(Patience))
+	conn.Send(t, Upgrade(addr, path, header...))
+	answer := conn.Response(t)
 	told := fmt.Sprint(answer.Status, answer.Header)
 	if answer.StatusCode == http.StatusSwitchingProtocols {
-		ws := newWSConn(conn.br, conn, func() { conn.Close() })
+		ws := NewConn(conn.Reader, conn, func() { conn.Close() })
 		for _, message := range messages {
-			opcode := byte(opText)
+			opcode := byte(OpText)
 			if strings.HasPrefix(message, "\x10") || strings.HasPrefix(message, "\xC0") {
-				opcode = opBinary
+				opcode = OpBinary
 			}
-			_ = ws.write(opcode, []byte(message)) // may have been closed
+			_ = ws.Write(opcode, []byte(message)) // may have been closed
 		}
-		_ = ws.write(opClose, []byte{0x03, 0xe8}) // already
-		rest, _ := io.ReadAll(conn.br)            // a reset is an end like any other
+		_ = ws.Write(OpClose, []byte{0x03, 0xe8}) // already
+		rest, _ := io.ReadAll(conn.Reader)        // a reset is an end like any other
 		told += string(rest)
 	} else {
 		body, _ := io.ReadAll(answer.Body)
@@ -89,12 +89,12 @@ func (c *canaries) talkTo(t testing.TB, addr, flow, path string, header []string
 // plain sends a request that is no handshake.
 func (c *canaries) plain(t testing.TB, flow, method, path string, header http.Header, body string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.site.site+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+c.Addr+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header = header
-	answer, err := adminClient.Do(r)
+	answer, err := AdminClient.Do(r)
 	if err != nil {
 		return // a panic behind has ended the connection
 	}
@@ -109,20 +109,20 @@ func (c *canaries) plain(t testing.TB, flow, method, path string, header http.He
 // what clients are told, and in what applications get.
 func TestCanaries(t *testing.T) {
 	t.Parallel()
-	b, pages, collector := newBackend(t), newSink(t), newSink(t)
+	b, pages, collector := NewBackend(t), newSink(t), newSink(t)
 	panics := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	t.Cleanup(panics.Close)
-	wrong := newRawBackend(t, func(r *http.Request) string { return switching(r, "Upgrade: h2c") })
+	wrong := NewRawBackend(t, func(r *http.Request) string { return Switching(r, "Upgrade: h2c") })
 	c := &canaries{
-		site: &site{issuer: newIssuer(t)}, backend: b, tokens: make(map[string]string), heard: make(map[string]string),
+		Site: &Site{Issuer: NewIssuer(t)}, backend: b, tokens: make(map[string]string), heard: make(map[string]string),
 		untouched: make(map[string]bool),
 	}
-	t.Cleanup(c.closeAll)
-	c.caddyProc = startCaddy(t, canaryConfig(), withEnv("JWKS", c.issuer.jwksURL()), withEnv("ISSUER", c.issuer.URL),
-		withEnv("BACKEND", b.addr), withEnv("PANICS", panics.Listener.Addr().String()), withEnv("WRONG", wrong.addr),
-		withEnv("ERRORS", pages.Listener.Addr().String()), withEnv("SECRET", canarySecret),
-		withEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL), withEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-		withEnv("OTEL_BSP_SCHEDULE_DELAY", "100"))
+	t.Cleanup(c.CloseAll)
+	c.Caddy = StartCaddy(t, canaryConfig(), WithEnv("JWKS", c.Issuer.JWKSURL()), WithEnv("ISSUER", c.Issuer.URL),
+		WithEnv("BACKEND", b.Addr), WithEnv("PANICS", panics.Listener.Addr().String()), WithEnv("WRONG", wrong.Addr),
+		WithEnv("ERRORS", pages.Listener.Addr().String()), WithEnv("SECRET", canarySecret),
+		WithEnv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL), WithEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+		WithEnv("OTEL_BSP_SCHEDULE_DELAY", "100"))
 	var flows sync.WaitGroup
 	for _, flow := range []func(testing.TB){
 		c.carried, c.loggedIn, c.everyMessage, c.renewed, c.loggedOut, c.panicked,
@@ -133,11 +133,11 @@ func TestCanaries(t *testing.T) {
 	flows.Wait()
 	c.search(t, "what the admin API says", c.administered(t)+c.operated(t))
 	c.search(t, "what the command line prints", c.inspected(t))
-	if err := c.reload(t, strings.ReplaceAll(canaryConfig(), "audience chat\n", "audience nobody\n")); err != nil {
+	if err := c.Reload(t, strings.ReplaceAll(canaryConfig(), "audience chat\n", "audience nobody\n")); err != nil {
 		t.Error(err)
 	}
-	c.waitLog(t, "socket refused by the new configuration")
-	if err := c.stop(); err != nil {
+	c.WaitLog(t, "socket refused by the new configuration")
+	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
 	c.happened(t)
@@ -146,15 +146,15 @@ func TestCanaries(t *testing.T) {
 	if hits == 0 || spans == 0 || !strings.Contains(traces, "canary /carried") {
 		t.Errorf("%d error pages and %d traces, so the test shows nothing", hits, spans)
 	}
-	c.search(t, "the log", c.logs.String())
-	search(t, "what the error pages' application got", refused, c.sourced())
+	c.search(t, "the log", c.Logs.String())
+	Search(t, "what the error pages' application got", refused, c.sourced())
 	c.search(t, "the traces", traces)
 	c.search(t, "the files of Caddy", c.kept(t))
 	for flow, heard := range c.heard {
 		c.search(t, "what a client was told in the flow "+flow, heard)
 	}
 	for name, token := range c.sourced() {
-		if slices.ContainsFunc(pieces(token), b.received) {
+		if slices.ContainsFunc(Pieces(token), b.Received) {
 			t.Errorf("the application got the secret of: %s", name)
 		}
 	}
@@ -184,18 +184,18 @@ func (c *canaries) happened(t testing.TB) {
 		"handled request", "request refused", "socket opened", "socket ended", "socket renewed", "upstream roundtrip", "event",
 		"logout done", "logout refused",
 	} {
-		if len(c.logs.entries(msg)) == 0 {
+		if len(c.Logs.Entries(msg)) == 0 {
 			t.Errorf("the log has no line %q, so the test shows nothing", msg)
 		}
 	}
-	log := c.logs.String()
+	log := c.Logs.String()
 	for _, d := range canaryDialects {
-		if !strings.Contains(log, `"dialect":"`+d.name+`"`) || len(c.backend.seen("/"+d.name)) == 0 {
+		if !strings.Contains(log, `"dialect":"`+d.name+`"`) || len(c.backend.Seen("/"+d.name)) == 0 {
 			t.Errorf("nobody has logged in with the dialect %s, so the test shows nothing", d.name)
 		}
 	}
 	for _, path := range []string{"/carried", "/hub", "/hub/negotiate", "/cable", "/secret", "/shown", "/socket.io/", "/renewing"} {
-		if len(c.backend.seen(path)) == 0 {
+		if len(c.backend.Seen(path)) == 0 {
 			t.Errorf("nobody was let in to %s, so the test shows nothing", path)
 		}
 	}
@@ -204,13 +204,14 @@ func (c *canaries) happened(t testing.TB) {
 // search expects no secret in text.
 func (c *canaries) search(t testing.TB, where, text string) {
 	t.Helper()
-	search(t, where, text, c.tokens)
+	Search(t, where, text, c.tokens)
 }
 
-func search(t testing.TB, where, text string, secrets map[string]string) {
+// Search expects that nothing of the secrets is in a text.
+func Search(t testing.TB, where, text string, secrets map[string]string) {
 	t.Helper()
 	for name, token := range secrets {
-		for _, secret := range pieces(token) {
+		for _, secret := range Pieces(token) {
 			if before, after, found := strings.Cut(text, secret); found {
 				t.Errorf("in %s is the secret of: %s\n%s<here>%.200s", where, name, lastBytes(before, 500), after)
 				break
@@ -225,21 +226,21 @@ func (c *canaries) carried(t testing.TB) {
 		flow := fmt.Sprint("carrier ", n)
 		for _, token := range c.mint(flow) {
 			h := carriers("/carried", token)
-			if one := h[n%len(h)]; strings.Contains(one.path, "ACCESS_TOKEN") || one.header.Get("Referer") != "" {
+			if one := h[n%len(h)]; strings.Contains(one.Path, "ACCESS_TOKEN") || one.Header.Get("Referer") != "" {
 				c.leave(flow)
 			}
 			if n >= len(h) {
 				continue // a form that is for tokens of another shape
 			}
-			header := lines(h[n].header)
-			if len(h[n].subprotocols) > 0 {
-				header = append(header, "Sec-WebSocket-Protocol: "+strings.Join(h[n].subprotocols, ", "))
+			header := lines(h[n].Header)
+			if len(h[n].Subprotocols) > 0 {
+				header = append(header, "Sec-WebSocket-Protocol: "+strings.Join(h[n].Subprotocols, ", "))
 			}
-			if bare := len(h[n].subprotocols) == 1; bare {
+			if bare := len(h[n].Subprotocols) == 1; bare {
 				flow = "bare" // all there is to answer is what was offered
 			}
-			c.talk(t, flow, h[n].path, header)
-			c.plain(t, flow, http.MethodGet, h[n].path, h[n].header.Clone(), "")
+			c.talk(t, flow, h[n].Path, header)
+			c.plain(t, flow, http.MethodGet, h[n].Path, h[n].Header.Clone(), "")
 		}
 	}
 	c.mu.Lock()
@@ -273,13 +274,13 @@ func (c *canaries) loggedIn(t testing.TB) {
 	}
 }
 
-// everyMessage sends tokens in every message.
+// EveryMessage sends tokens in every message.
 func (c *canaries) everyMessage(t testing.TB) {
 	for _, onBad := range []string{"close", "tell", "drop"} {
 		flow := "every message, " + onBad
 		tokens := c.mint(flow)
 		for _, token := range tokens {
-			c.talk(t, flow, "/every-"+onBad, nil, carrying(tokens["good"], 1), carrying(token, 2), `{"token":{"a":"`+token+`"}}`, token)
+			c.talk(t, flow, "/every-"+onBad, nil, Carrying(tokens["good"], 1), Carrying(token, 2), `{"token":{"a":"`+token+`"}}`, token)
 		}
 	}
 }
@@ -288,7 +289,7 @@ func (c *canaries) everyMessage(t testing.TB) {
 func (c *canaries) renewed(t testing.TB) {
 	tokens, session := c.mint("renewal"), strings.Repeat("A", 26)
 	for _, token := range tokens {
-		c.talk(t, "renewal", "/renewing", []string{"Authorization: Bearer " + tokens["good"]}, login(token), "after it")
+		c.talk(t, "renewal", "/renewing", []string{"Authorization: Bearer " + tokens["good"]}, Login(token), "after it")
 		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session,
 			http.Header{"Authorization": {"Bearer " + token}}, "")
 	}
@@ -298,16 +299,16 @@ func (c *canaries) renewed(t testing.TB) {
 	}
 	// A socket that stays, for the reload, and with it a renewal that counts.
 	header := http.Header{"Authorization": {"Bearer " + c.mint("renewed")["mallory's"]}}
-	ws := c.open(t, h1, "/renewing", header)
-	ws.says(t, login(c.mint("renewed again")["mallory's"]))
-	for _, session := range c.sessions(t, "jti=renewed") {
+	ws := c.Open(t, H1, "/renewing", header)
+	ws.Says(t, Login(c.mint("renewed again")["mallory's"]))
+	for _, session := range c.Sessions(t, "jti=renewed") {
 		c.plain(t, "renewal over HTTP", http.MethodPost, "/renewing?session="+session.ID,
 			http.Header{"Authorization": {"Bearer " + c.mint("renewed over HTTP")["mallory's"]}}, "")
 	}
 	go func() { // answers pings
 		for {
-			f, err := ws.read()
-			if err != nil || ws.write(opPong, f.payload) != nil {
+			f, err := ws.Read()
+			if err != nil || ws.Write(OpPong, f.Payload) != nil {
 				return
 			}
 		}
@@ -317,9 +318,9 @@ func (c *canaries) renewed(t testing.TB) {
 // loggedOut sends logout tokens, and tokens that are none.
 func (c *canaries) loggedOut(t testing.TB) {
 	tokens := c.mint("logout")
-	tokens["logout"] = sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: c.issuer.claims(map[string]any{
+	tokens["logout"] = Sign(JWT{Header: map[string]any{"typ": "logout+jwt"}, Claims: c.Issuer.Claims(map[string]any{
 		"aud": "chat-client", "jti": "logout", "exp": time.Now().Add(2 * time.Minute).Unix(), "sub": "nobody",
-		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}, "scope": absent,
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}, "scope": Absent,
 	})})
 	c.mu.Lock()
 	c.tokens["logout, good"] = tokens["logout"]
@@ -335,16 +336,16 @@ func (c *canaries) loggedOut(t testing.TB) {
 func (c *canaries) panicked(t testing.TB) {
 	for _, token := range c.mint("panic") {
 		c.talk(t, "panic", "/panic", []string{"Authorization: Bearer " + token})
-		c.talk(t, "panic", "/panic", nil, login(token))
+		c.talk(t, "panic", "/panic", nil, Login(token))
 	}
 }
 
 // administered returns all that the admin API and the metrics say.
 func (c *canaries) administered(t testing.TB) string {
-	c.revoke(t, map[string]any{"issuer": c.issuer.URL, "subject": "carol", "reason": "canary"})
+	c.Revoke(t, map[string]any{"issuer": c.Issuer.URL, "subject": "carol", "reason": "canary"})
 	var told strings.Builder
 	for _, path := range []string{"sessions", "revocations", "lockouts", "keys"} {
-		status, body := c.ask(t, http.MethodGet, path, "", nil)
+		status, body := c.Ask(t, http.MethodGet, path, "", nil)
 		if status != http.StatusOK {
 			t.Errorf("%s: status %d", path, status)
 		}
@@ -353,6 +354,6 @@ func (c *canaries) administered(t testing.TB) string {
 	if !strings.Contains(told.String(), "mallory") {
 		t.Error("no socket is listed, so the test shows nothing")
 	}
-	told.WriteString(c.admin(t, "/metrics") + c.admin(t, "/config/"))
+	told.WriteString(c.Admin(t, "/metrics") + c.Admin(t, "/config/"))
 	return told.String()
 }

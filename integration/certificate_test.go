@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// certificate is for localhost and its own authority.
-type certificate struct{ certPEM, keyPEM []byte }
+// Certificate is for localhost and its own authority.
+type Certificate struct{ CertPEM, keyPEM []byte }
 
-// testTLS is the certificate of all tests.
-var testTLS = sync.OnceValue(func() certificate {
+// OwnTLS is the certificate of all tests.
+var OwnTLS = sync.OnceValue(func() Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(err)
+	Check(err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -31,33 +31,33 @@ var testTLS = sync.OnceValue(func() certificate {
 		IsCA:     true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	check(err)
+	Check(err)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	check(err)
-	return certificate{
-		certPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+	Check(err)
+	return Certificate{
+		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		keyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
 	}
 })
 
 // client returns the configuration of a client that trusts it.
-func (c certificate) client() *tls.Config {
+func (c Certificate) client() *tls.Config {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(c.certPEM)
+	roots.AppendCertsFromPEM(c.CertPEM)
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 }
 
 // write puts certificate and key in files of dir.
-func (c certificate) write(dir string) (cert, key string, err error) {
+func (c Certificate) write(dir string) (cert, key string, err error) {
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if err = os.WriteFile(cert, c.certPEM, 0o600); err == nil {
+	if err = os.WriteFile(cert, c.CertPEM, 0o600); err == nil {
 		err = os.WriteFile(key, c.keyPEM, 0o600)
 	}
 	return cert, key, err
 }
 
-// check panics for errors that no machine has on which the tests can run.
-func check(err error) {
+// Check panics for errors that no machine has on which the tests can run.
+func Check(err error) {
 	if err != nil {
 		panic(err)
 	}

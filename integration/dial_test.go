@@ -22,77 +22,78 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// handshake is what a client asks for.
-type handshake struct {
-	path         string // with query; "/" if empty
-	subprotocols []string
-	header       http.Header
-	compress     bool
-	tls          *tls.Config // wss if not nil
+// Handshake is what a client asks for.
+type Handshake struct {
+	Path         string // with query; "/" if empty
+	Subprotocols []string
+	Header       http.Header
+	Compress     bool
+	TLS          *tls.Config // wss if not nil
 }
 
-// bearer returns the handshake of a client that may set headers.
-func bearer(path, token string) handshake {
-	return handshake{path: path, header: http.Header{"Authorization": {"Bearer " + token}}}
+// Bearer returns the handshake of a client that may set headers.
+func Bearer(path, token string) Handshake {
+	return Handshake{Path: path, Header: http.Header{"Authorization": {"Bearer " + token}}}
 }
 
-// dial opens a WebSocket to addr. The response is there also with an error,
+// Dial opens a WebSocket to addr. The response is there also with an error,
 // if there was one, and its body has been read.
-func dial(t testing.TB, addr string, h handshake) (*websocket.Conn, *http.Response, error) {
+func Dial(t testing.TB, addr string, h Handshake) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	scheme := "ws"
-	if h.tls != nil {
+	if h.TLS != nil {
 		scheme = "wss"
 	}
-	if h.path == "" {
-		h.path = "/"
+	if h.Path == "" {
+		h.Path = "/"
 	}
 	d := websocket.Dialer{
-		Subprotocols: h.subprotocols, EnableCompression: h.compress, TLSClientConfig: h.tls,
+		Subprotocols: h.Subprotocols, EnableCompression: h.Compress, TLSClientConfig: h.TLS,
 		NetDialContext: (&net.Dialer{}).DialContext,
 	}
-	conn, resp, err := d.DialContext(ctx, scheme+"://"+addr+h.path, h.header)
+	conn, resp, err := d.DialContext(ctx, scheme+"://"+addr+h.Path, h.Header)
 	if err != nil {
 		return nil, resp, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(Patience))
 	return conn, resp, nil
 }
 
-// mustDial is dial for a handshake that is accepted. While it cannot be known
+// MustDial is Dial for a handshake that is accepted. While it cannot be known
 // who somebody is, because the keys are still on their way, it waits.
-func mustDial(t testing.TB, addr string, h handshake) (conn *websocket.Conn, resp *http.Response) {
+func MustDial(t testing.TB, addr string, h Handshake) (conn *websocket.Conn, resp *http.Response) {
 	t.Helper()
-	eventually(t, patience, func() string {
+	Eventually(t, Patience, func() string {
 		var err error
-		if conn, resp, err = dial(t, addr, h); err == nil {
+		if conn, resp, err = Dial(t, addr, h); err == nil {
 			return ""
 		}
 		if resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
-			t.Fatalf("handshake refused: %v", describe(resp, err))
+			t.Fatalf("handshake refused: %v", Describe(resp, err))
 		}
 		return resp.Status
 	})
 	return conn, resp
 }
 
-// refused is dial for a handshake that is refused with status.
-func refused(t testing.TB, addr string, h handshake, status int) *http.Response {
+// Refused is Dial for a handshake that is refused with status.
+func Refused(t testing.TB, addr string, h Handshake, status int) *http.Response {
 	t.Helper()
-	_, resp, err := dial(t, addr, h)
+	_, resp, err := Dial(t, addr, h)
 	if err == nil {
 		t.Fatalf("handshake accepted, want status %d", status)
 	}
 	if resp == nil || resp.StatusCode != status {
-		t.Fatalf("got %v, want status %d", describe(resp, err), status)
+		t.Fatalf("got %v, want status %d", Describe(resp, err), status)
 	}
 	return resp
 }
 
-func describe(resp *http.Response, err error) string {
+// Describe says what came of a handshake, for an error.
+func Describe(resp *http.Response, err error) string {
 	if resp == nil {
 		return err.Error()
 	}
@@ -100,8 +101,8 @@ func describe(resp *http.Response, err error) string {
 	return fmt.Sprintf("%s %q (%v)", resp.Status, body, err)
 }
 
-// closeOf reads until the socket is closed and returns the close frame.
-func closeOf(t testing.TB, conn *websocket.Conn) *websocket.CloseError {
+// CloseOf reads until the socket is closed and returns the close frame.
+func CloseOf(t testing.TB, conn *websocket.Conn) *websocket.CloseError {
 	t.Helper()
 	for {
 		_, _, err := conn.ReadMessage()
@@ -114,8 +115,8 @@ func closeOf(t testing.TB, conn *websocket.Conn) *websocket.CloseError {
 	}
 }
 
-// mustEcho sends a message and reads it back.
-func mustEcho(t testing.TB, conn *websocket.Conn, message string) {
+// MustEcho sends a message and reads it back.
+func MustEcho(t testing.TB, conn *websocket.Conn, message string) {
 	t.Helper()
 	if err := conn.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
 		t.Fatalf("writing %q: %v", message, err)
@@ -125,10 +126,10 @@ func mustEcho(t testing.TB, conn *websocket.Conn, message string) {
 	}
 }
 
-// browserAccepts tells whether a browser that has offered these subprotocols
+// BrowserAccepts tells whether a browser that has offered these subprotocols
 // takes the answer for an open socket: it must answer exactly one of them, and
 // none if none was offered.
-func browserAccepts(offered []string, resp *http.Response) bool {
+func BrowserAccepts(offered []string, resp *http.Response) bool {
 	answered := resp.Header.Values("Sec-Websocket-Protocol")
 	if len(offered) == 0 {
 		return len(answered) == 0
@@ -136,82 +137,82 @@ func browserAccepts(offered []string, resp *http.Response) bool {
 	return len(answered) == 1 && slices.Contains(offered, answered[0])
 }
 
-// rawConn is a client that may send any bytes.
-type rawConn struct {
+// RawConn is a client that may send any bytes.
+type RawConn struct {
 	net.Conn
-	br *bufio.Reader
+	Reader *bufio.Reader
 }
 
-// dialRaw connects to addr without TLS.
-func dialRaw(t testing.TB, addr string) *rawConn {
+// DialRaw connects to addr without TLS.
+func DialRaw(t testing.TB, addr string) *RawConn {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	return &rawConn{conn, bufio.NewReader(conn)}
+	_ = conn.SetDeadline(time.Now().Add(Patience))
+	return &RawConn{conn, bufio.NewReader(conn)}
 }
 
-// send writes bytes as they are.
-func (c *rawConn) send(t testing.TB, text string) {
+// Send writes bytes as they are.
+func (c *RawConn) Send(t testing.TB, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatalf("writing: %v", err)
 	}
 }
 
-// response reads the header of the answer.
-func (c *rawConn) response(t testing.TB) *http.Response {
+// Response reads the header of the answer.
+func (c *RawConn) Response(t testing.TB) *http.Response {
 	t.Helper()
-	resp, err := http.ReadResponse(c.br, &http.Request{Method: http.MethodGet})
+	resp, err := http.ReadResponse(c.Reader, &http.Request{Method: http.MethodGet})
 	if err != nil {
 		t.Fatalf("reading the answer: %v", err)
 	}
 	return resp
 }
 
-// rest returns what comes until the server ends the connection.
-func (c *rawConn) rest(t testing.TB) string {
+// Rest returns what comes until the server ends the connection.
+func (c *RawConn) Rest(t testing.TB) string {
 	t.Helper()
-	rest, err := io.ReadAll(c.br)
+	rest, err := io.ReadAll(c.Reader)
 	if err != nil && len(rest) == 0 && !strings.Contains(err.Error(), "reset") {
 		t.Fatalf("reading the rest: %v", err)
 	}
 	return string(rest)
 }
 
-// finish sends nothing more and returns what comes until the server ends the
+// Finish sends nothing more and returns what comes until the server ends the
 // connection.
-func (c *rawConn) finish(t testing.TB) string {
+func (c *RawConn) Finish(t testing.TB) string {
 	t.Helper()
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 		t.Fatal(err)
 	}
-	return c.rest(t)
+	return c.Rest(t)
 }
 
-// rawKey is the Sec-WebSocket-Key of RFC 6455 section 1.3.
-const rawKey = "dGhlIHNhbXBsZSBub25jZQ=="
+// RawKey is the Sec-WebSocket-Key of RFC 6455 section 1.3.
+const RawKey = "dGhlIHNhbXBsZSBub25jZQ=="
 
-// upgrade returns the text of a good handshake with more header lines.
-func upgrade(host, path string, lines ...string) string {
+// Upgrade returns the text of a good handshake with more header lines.
+func Upgrade(host, path string, lines ...string) string {
 	all := append([]string{
 		"GET " + path + " HTTP/1.1", "Host: " + host, "Connection: Upgrade", "Upgrade: websocket",
-		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + RawKey,
 	}, lines...)
 	return strings.Join(all, "\r\n") + "\r\n\r\n"
 }
 
-// acceptKey answers a Sec-WebSocket-Key, RFC 6455 section 4.2.2.
-func acceptKey(key string) string {
+// AcceptKey answers a Sec-WebSocket-Key, RFC 6455 section 4.2.2.
+func AcceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// maskedFrame returns a whole text frame as a client sends it, up to 125 bytes.
-func maskedFrame(text string) string {
+// MaskedFrame returns a whole text frame as a client sends it, up to 125 bytes.
+func MaskedFrame(text string) string {
 	mask := [4]byte{1, 2, 3, 4}
 	frame := append([]byte{0x81, 0x80 | byte(len(text))}, mask[:]...)
 	for i := range len(text) {
@@ -220,14 +221,15 @@ func maskedFrame(text string) string {
 	return string(frame)
 }
 
-func hmacSHA256(key []byte, text string) []byte {
+// HMACSHA256 returns the HMAC of a text.
+func HMACSHA256(key []byte, text string) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
 }
 
-// pathOf returns a path that only this test uses.
-func pathOf(t testing.TB) string {
+// PathOf returns a path that only this test uses.
+func PathOf(t testing.TB) string {
 	return "/" + strings.Map(func(r rune) rune {
 		if r == '/' || r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
 			return r

@@ -18,13 +18,13 @@ type refusalCase struct {
 }
 
 var refusalCases = []refusalCase{
-	{"no credential", "/ws", 401, func(host, path, _ string) string { return upgrade(host, path) }},
+	{"no credential", "/ws", 401, func(host, path, _ string) string { return Upgrade(host, path) }},
 	{"bad token", "/ws", 401, func(host, path, token string) string {
-		return upgrade(host, path, "Authorization: Bearer "+token+"x")
+		return Upgrade(host, path, "Authorization: Bearer "+token+"x")
 	}},
 	{"wrong audience", "/other", 401, withAllSources},
 	{"two credentials", "/ws", 400, func(host, path, token string) string {
-		return upgrade(host, path+"?access_token="+token+"&access_token="+token)
+		return Upgrade(host, path+"?access_token="+token+"&access_token="+token)
 	}},
 	{"scope", "/scope", 403, withAllSources},
 	{"claim", "/claim", 403, withAllSources},
@@ -40,7 +40,7 @@ var refusalCases = []refusalCase{
 		return strings.Replace(withAllSources(host, path, token), "GET", "POST", 1)
 	}},
 	{"no key", "/ws", 400, func(host, path, token string) string {
-		return strings.Replace(withAllSources(host, path, token), "Sec-WebSocket-Key: "+rawKey+"\r\n", "", 1)
+		return strings.Replace(withAllSources(host, path, token), "Sec-WebSocket-Key: "+RawKey+"\r\n", "", 1)
 	}},
 	{"version", "/ws", 426, func(host, path, token string) string {
 		return strings.Replace(withAllSources(host, path, token), "Version: 13", "Version: 7", 1)
@@ -56,7 +56,7 @@ var refusalCases = []refusalCase{
 
 // withAllSources is a good handshake with the token in every source.
 func withAllSources(host, path, token string) string {
-	return upgrade(host, path+"?a=b&access_token="+token, "Authorization: Bearer "+token,
+	return Upgrade(host, path+"?a=b&access_token="+token, "Authorization: Bearer "+token,
 		"Sec-WebSocket-Protocol: chat, bearer, "+token, "Sec-WebSocket-Extensions: permessage-deflate")
 }
 
@@ -131,43 +131,43 @@ http://{$SITE} {
 // the very tunnel that was refused, and hand it the token.
 func TestAttackErrorRouteTunnels(t *testing.T) {
 	t.Parallel()
-	i, down, b, pages := newIssuer(t), newIssuer(t), newBackend(t), newBackend(t, answering("first"))
-	down.setAnswer(answerStatus(http.StatusInternalServerError))
-	wrong := newRawBackend(t, func(*http.Request) string {
+	i, down, b, pages := NewIssuer(t), NewIssuer(t), NewBackend(t), NewBackend(t, Answering("first"))
+	down.SetAnswer(AnswerStatus(http.StatusInternalServerError))
+	wrong := NewRawBackend(t, func(*http.Request) string {
 		return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 			"Sec-WebSocket-Accept: bm90IHRoZSByaWdodCBvbmU=\r\n\r\n"
 	})
-	p := startCaddy(t, errorsConfig, withEnv("JWKS", i.jwksURL()), withEnv("DOWN", down.jwksURL()),
-		withEnv("BACKEND", b.addr), withEnv("ERRORS", pages.addr), withEnv("WRONG", wrong.addr))
+	p := StartCaddy(t, errorsConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("DOWN", down.JWKSURL()),
+		WithEnv("BACKEND", b.Addr), WithEnv("ERRORS", pages.Addr), WithEnv("WRONG", wrong.Addr))
 	for n, tc := range refusalCases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			token := i.token(map[string]any{"jti": tc.name})
+			token := i.Token(map[string]any{"jti": tc.name})
 			path := fmt.Sprintf("%s/%d", tc.path, n)
-			conn := dialRaw(t, p.site)
-			conn.send(t, strings.Replace(tc.request(p.site, path, token), "\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n", 1))
-			conn.send(t, maskedFrame("tunnelled"))
-			resp := conn.response(t)
+			conn := DialRaw(t, p.Addr)
+			conn.Send(t, strings.Replace(tc.request(p.Addr, path, token), "\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n", 1))
+			conn.Send(t, MaskedFrame("tunnelled"))
+			resp := conn.Response(t)
 			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode == http.StatusSwitchingProtocols || string(body) != "backend" {
 				t.Fatalf("answered %s %q, want the page of the error", resp.Status, body)
 			}
-			seen := pages.wait(t, path)
-			if got := seen.header.Get("X-Status"); got != fmt.Sprint(tc.status) {
+			seen := pages.Wait(t, path)
+			if got := seen.Header.Get("X-Status"); got != fmt.Sprint(tc.status) {
 				t.Errorf("refused with status %s, want %d", got, tc.status)
 			}
-			for name := range seen.header {
+			for name := range seen.Header {
 				if name == "Upgrade" || name == "Connection" || strings.HasPrefix(name, "Sec-Websocket-") {
-					t.Errorf("the page of the error got %s: %q", name, seen.header[name])
+					t.Errorf("the page of the error got %s: %q", name, seen.Header[name])
 				}
 			}
-			if strings.Contains(fmt.Sprint(seen.uri, seen.header), token) || pages.received(token) || b.received(token) {
-				t.Errorf("the token has travelled on: %s %v", seen.uri, seen.header)
+			if strings.Contains(fmt.Sprint(seen.URI, seen.Header), token) || pages.Received(token) || b.Received(token) {
+				t.Errorf("the token has travelled on: %s %v", seen.URI, seen.Header)
 			}
-			if pages.received(maskedFrame("tunnelled")) || b.received(maskedFrame("tunnelled")) {
+			if pages.Received(MaskedFrame("tunnelled")) || b.Received(MaskedFrame("tunnelled")) {
 				t.Error("bytes after the handshake were tunnelled")
 			}
-			if len(b.seen(path)) > 0 {
+			if len(b.Seen(path)) > 0 {
 				t.Error("the refused handshake has reached the application")
 			}
 		})

@@ -18,9 +18,9 @@ var eventNames = []string{
 
 // recording returns the options of a Caddy whose events a module writes to a
 // file, and what it does then.
-func recording(t testing.TB, file, then, directives string) siteOptions {
+func recording(t testing.TB, file, then, directives string) SiteOptions {
 	t.Helper()
-	binary, err := testCaddy()
+	binary, err := BuildTestCaddy()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +28,9 @@ func recording(t testing.TB, file, then, directives string) siteOptions {
 	for _, name := range eventNames {
 		fmt.Fprintf(&on, "on websocket_auth_%s record %s %s\n", name, file, then)
 	}
-	return siteOptions{
-		globals:    "grace_period 5s\nevents {\n" + on.String() + "}\nwebsocket_auth {\nlockout 3 10m 1m\n}",
-		directives: directives, env: []startOption{withBinary(binary)},
+	return SiteOptions{
+		Globals:    "grace_period 5s\nevents {\n" + on.String() + "}\nwebsocket_auth {\nlockout 3 10m 1m\n}",
+		Directives: directives, Env: []StartOption{WithBinary(binary)},
 	}
 }
 
@@ -65,25 +65,25 @@ func eventsIn(t testing.TB, file string) (all []recorded, text string) {
 func TestEventsReachModules(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "events")
-	s := startSite(t, recording(t, file, "", "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}"))
-	first := s.issuer.expiring(soon(2 * time.Second))
-	second, third := s.issuer.expiring(time.Now().Add(time.Hour)), s.issuer.token(map[string]any{"sub": "bob"})
-	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
-	s.waitLog(t, `"socket suspended"`)
-	c.says(t, login(second))
-	s.waitLog(t, `"socket resumed"`)
-	if err := c.leave(); err != nil {
+	s := StartSite(t, recording(t, file, "", "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}"))
+	first := s.Issuer.Expiring(Soon(2 * time.Second))
+	second, third := s.Issuer.Expiring(time.Now().Add(time.Hour)), s.Issuer.Token(map[string]any{"sub": "bob"})
+	c := s.Open(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
+	s.WaitLog(t, `"socket suspended"`)
+	c.Says(t, Login(second))
+	s.WaitLog(t, `"socket resumed"`)
+	if err := c.Leave(); err != nil {
 		t.Fatal(err)
 	}
-	s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + third}})
-	s.revoke(t, map[string]any{"issuer": s.issuer.URL, "subject": "bob"})
-	s.waitLog(t, `"cause":"revoked"`)
+	s.Open(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + third}})
+	s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "subject": "bob"})
+	s.WaitLog(t, `"cause":"revoked"`)
 	for range 4 { // the last one is refused because of the others
-		s.handshake(t, h1, "/echo", http.Header{"Authorization": {"Bearer garbage-secret"}})
+		s.Handshake(t, H1, "/echo", http.Header{"Authorization": {"Bearer garbage-secret"}})
 	}
 	var all []recorded
 	var text string
-	eventually(t, patience, func() string {
+	Eventually(t, Patience, func() string {
 		all, text = eventsIn(t, file)
 		told := make(map[string]int)
 		for _, e := range all {
@@ -109,7 +109,7 @@ func TestEventsReachModules(t *testing.T) {
 		e.Data["msg"] = e.Name
 		hasKeys(t, e.Data, want[strings.TrimPrefix(e.Name, "websocket_auth_")]...)
 	}
-	search(t, "what the module was told", text, map[string]string{
+	Search(t, "what the module was told", text, map[string]string{
 		"first": first, "second": second, "third": third, "bad": "garbage-secret",
 	})
 }
@@ -122,20 +122,20 @@ func TestEventModulesAtFault(t *testing.T) {
 		t.Run(then, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "events")
-			s := startSite(t, recording(t, file, then, "from header"))
-			before := s.scrape(t)
+			s := StartSite(t, recording(t, file, then, "from header"))
+			before := s.Scrape(t)
 			const n = 20
 			for range n {
-				c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
-				c.says(t, "hello")
-				c.hears(t, "hello")
-				if err := c.leave(); err != nil {
+				c := s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour)))
+				c.Says(t, "hello")
+				c.Hears(t, "hello")
+				if err := c.Leave(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			s.awaitMetrics(t, before, metrics{`sessions_ended_total{cause="client_closed"}`: n, `events_dropped_total`: 0})
+			s.AwaitMetrics(t, before, Metrics{`sessions_ended_total{cause="client_closed"}`: n, `events_dropped_total`: 0})
 			told := func(want int) {
-				eventually(t, patience, func() string {
+				Eventually(t, Patience, func() string {
 					if all, _ := eventsIn(t, file); len(all) < want {
 						return fmt.Sprintf("%d events were told, want %d", len(all), want)
 					}
@@ -148,11 +148,11 @@ func TestEventModulesAtFault(t *testing.T) {
 				if all, _ := eventsIn(t, file); len(all) != 1 {
 					t.Errorf("%d events were told while the module hung", len(all))
 				}
-				if err := s.reload(t, recording(t, file, "", "from header").caddyfile()); err != nil {
+				if err := s.Reload(t, recording(t, file, "", "from header").Caddyfile()); err != nil {
 					t.Fatal(err)
 				}
 			case "panic":
-				s.waitLog(t, "panic in a handler of an event")
+				s.WaitLog(t, "panic in a handler of an event")
 			}
 			told(2 * n)
 		})

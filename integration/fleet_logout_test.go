@@ -12,50 +12,50 @@ import (
 // next login.
 func TestFleetLogout(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 2, startRedis(t), siteOptions{
-		first: "websocket_logout /logout {\nissuer {$ISSUER}\njwks_url {$JWKS}\naudience chat-client\n}",
+	f := startFleet(t, 2, StartRedis(t), SiteOptions{
+		First: "websocket_logout /logout {\nissuer {$ISSUER}\njwks_url {$JWKS}\naudience chat-client\n}",
 	})
-	issuer := f.nodes[0].issuer
+	issuer := f.nodes[0].Issuer
 	token := func(subject, jti string) string {
-		return logoutTokenOf(issuer, map[string]any{"sub": subject, "jti": jti, "iat": time.Now().Add(-30 * time.Second).Unix()})
+		return LogoutTokenOf(issuer, map[string]any{"sub": subject, "jti": jti, "iat": time.Now().Add(-30 * time.Second).Unix()})
 	}
 	alice, bob := f.open(t, "alice"), f.open(t, "bob")
 	first := token("alice", "first")
 	start := time.Now()
-	if status := f.nodes[0].logout(t, first); status != http.StatusOK {
+	if status := f.nodes[0].Logout(t, first); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	for _, c := range alice {
-		c.endsRevoked(t, "alice", f.lag, start)
+		c.EndsRevoked(t, "alice", f.lag, start)
 	}
 	f.answers(t, "alice", f.token("alice"), http.StatusUnauthorized)
-	again := f.nodes[0].named(map[string]any{"sub": "alice", "jti": "again", "iat": time.Now().Add(-5 * time.Second).Unix()})
-	next := f.nodes[1].open(t, h1, "/echo", again)
+	again := f.nodes[0].Named(map[string]any{"sub": "alice", "jti": "again", "iat": time.Now().Add(-5 * time.Second).Unix()})
+	next := f.nodes[1].Open(t, H1, "/echo", again)
 	for n, want := range []int{http.StatusBadRequest, http.StatusOK} {
-		if status := f.nodes[n].logout(t, first); status != want {
+		if status := f.nodes[n].Logout(t, first); status != want {
 			t.Errorf("replayed at node %d: status %d, want %d", n, status, want)
 		}
 	}
-	next.echoes(t)
+	next.Echoes(t)
 	f.answers(t, "alice again", again, http.StatusSwitchingProtocols)
 
 	f.cables[1].set(cut)
-	f.nodes[1].waitLog(t, "the store cannot be reached")
+	f.nodes[1].WaitLog(t, "the store cannot be reached")
 	second := token("bob", "second")
-	if status := f.nodes[1].logout(t, second); status != http.StatusServiceUnavailable {
+	if status := f.nodes[1].Logout(t, second); status != http.StatusServiceUnavailable {
 		t.Errorf("without Redis: status %d, want 503", status)
 	}
-	bob[1].closes(t, closeUnauthorized)
-	bob[0].echoes(t) // nobody can know
+	bob[1].Closes(t, CloseUnauthorized)
+	bob[0].Echoes(t) // nobody can know
 	f.cables[1].set(whole)
-	eventually(t, patience, func() string {
-		if status := f.nodes[1].logout(t, second); status != http.StatusOK {
+	Eventually(t, Patience, func() string {
+		if status := f.nodes[1].Logout(t, second); status != http.StatusOK {
 			return http.StatusText(status)
 		}
 		return ""
 	})
-	if _, end := bob[0].last(t, patience); end.code != closeUnauthorized {
+	if _, end := bob[0].Last(t, Patience); end.Code != CloseUnauthorized {
 		t.Errorf("bob's at the other node: %v, want 3000", end)
 	}
-	next.echoes(t)
+	next.Echoes(t)
 }

@@ -13,30 +13,31 @@ import (
 	"time"
 )
 
-// redisServer is a Redis of a test's own.
-type redisServer struct {
+// RedisServer is a Redis of a test's own.
+type RedisServer struct {
 	port    string
 	options []string
 	process *exec.Cmd
 }
 
-// startRedis starts a Redis on a free port of the loopback device, with
+// StartRedis starts a Redis on a free port of the loopback device, with
 // further options. Without any it forgets everything when it is killed.
-func startRedis(t testing.TB, options ...string) *redisServer {
+func StartRedis(t testing.TB, options ...string) *RedisServer {
 	t.Helper()
-	r := &redisServer{port: nextFreePort(t)}
+	r := &RedisServer{port: NextFreePort(t)}
 	r.options = append([]string{
 		"--port", r.port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--daemonize", "no", "--logfile", "",
 	}, options...)
-	r.start(t)
-	t.Cleanup(r.kill)
+	r.Start(t)
+	t.Cleanup(r.Kill)
 	return r
 }
 
-func (r *redisServer) addr() string { return "127.0.0.1:" + r.port }
+// Addr is where the Redis listens.
+func (r *RedisServer) Addr() string { return "127.0.0.1:" + r.port }
 
-// start returns when Redis takes connections.
-func (r *redisServer) start(t testing.TB) {
+// Start returns when Redis takes connections.
+func (r *RedisServer) Start(t testing.TB) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -65,13 +66,13 @@ func (r *redisServer) start(t testing.TB) {
 		default:
 		}
 	}()
-	if problem := receive(t, "line of redis-server that it is ready", ready, patience); problem != "" {
+	if problem := Receive(t, "line of redis-server that it is ready", ready, Patience); problem != "" {
 		t.Fatal(problem)
 	}
 }
 
-// kill ends Redis as a crash does.
-func (r *redisServer) kill() {
+// Kill ends Redis as a crash does.
+func (r *RedisServer) Kill() {
 	if r.process != nil {
 		_ = r.process.Process.Kill()
 		_ = r.process.Wait()
@@ -197,64 +198,64 @@ func (c *cable) carry(to io.Writer, from io.Reader) {
 
 // fleet is Caddys that share a Redis, an issuer and an application.
 type fleet struct {
-	redis  *redisServer
+	redis  *RedisServer
 	cables []*cable
-	nodes  []*site
-	more   siteOptions
-	lag    *lag
+	nodes  []*Site
+	more   SiteOptions
+	lag    *Lag
 	issued time.Time // when all tokens were: before any revocation
 }
 
 // options are those of node n.
-func (f *fleet) options(n int, outage string) siteOptions {
+func (f *fleet) options(n int, outage string) SiteOptions {
 	o := f.more
-	o.globals = "grace_period 5s\nwebsocket_auth {\nstore redis redis://" + f.cables[n].listener.Addr().String() +
-		" {\nprefix fleet\non_outage " + outage + "\n}\n" + f.more.globals + "\n}"
+	o.Globals = "grace_period 5s\nwebsocket_auth {\nstore redis redis://" + f.cables[n].listener.Addr().String() +
+		" {\nprefix fleet\non_outage " + outage + "\n}\n" + f.more.Globals + "\n}"
 	return o
 }
 
 // startFleet starts nodes that let clients in. more.globals are lines for the
 // global option websocket_auth.
-func startFleet(t testing.TB, nodes int, redis *redisServer, more siteOptions) *fleet {
+func startFleet(t testing.TB, nodes int, redis *RedisServer, more SiteOptions) *fleet {
 	t.Helper()
-	f := &fleet{redis: redis, more: more, lag: measureLag(t), issued: time.Now().Add(-time.Minute)}
-	issuer, app := newIssuer(t), startApp(t)
+	f := &fleet{redis: redis, more: more, lag: MeasureLag(t), issued: time.Now().Add(-time.Minute)}
+	issuer, app := NewIssuer(t), StartApp(t)
 	for n := range nodes {
-		f.cables = append(f.cables, newCable(t, redis.addr()))
+		f.cables = append(f.cables, newCable(t, redis.Addr()))
 		o := f.options(n, "serve")
-		s := &site{issuer: issuer, app: app}
-		s.caddyProc = startCaddy(t, o.caddyfile(), withEnv("JWKS", issuer.jwksURL()), withEnv("APP", app.addr()),
-			withEnv("ISSUER", issuer.URL))
-		t.Cleanup(s.closeAll)
+		s := &Site{Issuer: issuer, App: app}
+		s.Caddy = StartCaddy(t, o.Caddyfile(), WithEnv("JWKS", issuer.JWKSURL()), WithEnv("APP", app.Addr()),
+			WithEnv("ISSUER", issuer.URL))
+		t.Cleanup(s.CloseAll)
 		f.nodes = append(f.nodes, s)
 	}
-	f.await(t, patience, f.token("somebody"), http.StatusSwitchingProtocols)
+	f.await(t, Patience, f.token("somebody"), http.StatusSwitchingProtocols)
 	return f
 }
 
 // token returns the header of a client with a subject of its own.
 func (f *fleet) token(subject string) http.Header {
-	return f.nodes[0].named(map[string]any{
+	return f.nodes[0].Named(map[string]any{
 		"sub": subject, "jti": "jti of " + subject, "iat": f.issued.Unix(),
 	})
 }
 
 // await waits until all nodes, or these, answer a handshake with status.
-func (f *fleet) await(t testing.TB, within time.Duration, header http.Header, status int, nodes ...*site) {
+func (f *fleet) await(t testing.TB, within time.Duration, header http.Header, status int, nodes ...*Site) {
 	t.Helper()
 	if len(nodes) == 0 {
 		nodes = f.nodes
 	}
 	start := time.Now()
 	for n, s := range nodes {
-		eventually(t, patience, func() string {
-			if got := s.admits(t, header); got != status {
+		Eventually(t, Patience, func() string {
+			if got := s.Admits(t, header); got != status {
 				return fmt.Sprintf("node %d answers with status %d, want %d", n, got, status)
 			}
 			return ""
 		})
 	}
-	f.lag.inTime(t, fmt.Sprintf("status %d on all nodes", status), start, time.Now(), within)
+	f.lag.InTime(t, fmt.Sprintf("status %d on all nodes", status), start, time.Now(), within)
 }
 
 // answers expects this status of all nodes now, and nobody to wait for it.
@@ -262,25 +263,25 @@ func (f *fleet) answers(t testing.TB, who string, header http.Header, status int
 	t.Helper()
 	for n, s := range f.nodes {
 		start := time.Now()
-		s.expects(t, fmt.Sprintf("%s at node %d", who, n), header, status)
-		f.lag.inTime(t, "answer to a handshake", start, time.Now(), time.Second)
+		s.Expects(t, fmt.Sprintf("%s at node %d", who, n), header, status)
+		f.lag.InTime(t, "answer to a handshake", start, time.Now(), time.Second)
 	}
 }
 
 // revoke revokes a subject on node n, and expects this status.
 func (f *fleet) revoke(t testing.TB, n int, subject string, status int) {
 	t.Helper()
-	text := fmt.Sprintf(`{"issuer":%q,"subject":%q}`, f.nodes[0].issuer.URL, subject)
-	if got, body := f.nodes[n].ask(t, http.MethodPost, "revocations", text, jsonType); got != status {
+	text := fmt.Sprintf(`{"issuer":%q,"subject":%q}`, f.nodes[0].Issuer.URL, subject)
+	if got, body := f.nodes[n].Ask(t, http.MethodPost, "revocations", text, JSONType); got != status {
 		t.Fatalf("revoking %s on node %d: status %d, want %d: %s", subject, n, got, status, body)
 	}
 }
 
 // open opens a socket of a subject on each node.
-func (f *fleet) open(t testing.TB, subject string) (all []*wsConn) {
+func (f *fleet) open(t testing.TB, subject string) (all []*Conn) {
 	t.Helper()
 	for _, s := range f.nodes {
-		all = append(all, s.open(t, h1, "/echo", f.token(subject)))
+		all = append(all, s.Open(t, H1, "/echo", f.token(subject)))
 	}
 	return all
 }

@@ -13,33 +13,33 @@ import (
 // does not make it know more.
 func TestFleetNeverComplete(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 1, startRedis(t), siteOptions{})
+	f := startFleet(t, 1, StartRedis(t), SiteOptions{})
 	s := f.nodes[0]
 	f.revoke(t, 0, "alice", http.StatusOK)
-	s.crash()
-	if err := os.RemoveAll(filepath.Join(s.home, "data")); err != nil {
+	s.Crash()
+	if err := os.RemoveAll(filepath.Join(s.Home, "data")); err != nil {
 		t.Fatal(err)
 	}
 	f.cables[0].set(cut)
 	for range 2 {
-		s.again(t, f.options(0, "serve"))
-		s.waitLog(t, "the store cannot be reached")
+		s.Again(t, f.options(0, "serve"))
+		s.WaitLog(t, "the store cannot be reached")
 		f.revoke(t, 0, "carol", http.StatusServiceUnavailable)
-		s.snapshot(t)
+		s.Snapshot(t)
 		for _, who := range []string{"alice", "bob", "carol"} {
-			s.expects(t, who, f.token(who), http.StatusServiceUnavailable)
+			s.Expects(t, who, f.token(who), http.StatusServiceUnavailable)
 		}
-		if ready := s.scrape(t)["ready"]; ready != 0 {
+		if ready := s.Scrape(t)["ready"]; ready != 0 {
 			t.Errorf("the metric ready is %v, want 0", ready)
 		}
-		s.crash()
+		s.Crash()
 	}
-	s.again(t, f.options(0, "serve"))
+	s.Again(t, f.options(0, "serve"))
 	f.cables[0].set(whole)
 	f.await(t, 5*time.Second, f.token("bob"), http.StatusSwitchingProtocols)
 	f.answers(t, "alice", f.token("alice"), http.StatusUnauthorized)
 	f.answers(t, "carol", f.token("carol"), http.StatusUnauthorized)
-	if ready := s.scrape(t)["ready"]; ready != 1 {
+	if ready := s.Scrape(t)["ready"]; ready != 1 {
 		t.Errorf("the metric ready is %v, want 1", ready)
 	}
 }
@@ -48,20 +48,20 @@ func TestFleetNeverComplete(t *testing.T) {
 // without Redis, too.
 func TestFleetSnapshotOfNothing(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 1, startRedis(t), siteOptions{})
+	f := startFleet(t, 1, StartRedis(t), SiteOptions{})
 	s := f.nodes[0]
-	eventually(t, patience, func() string {
-		files, err := filepath.Glob(filepath.Join(s.home, "data", "caddy", "websocket_auth", "revocations", "*.json"))
+	Eventually(t, Patience, func() string {
+		files, err := filepath.Glob(filepath.Join(s.Home, "data", "caddy", "websocket_auth", "revocations", "*.json"))
 		if err != nil || len(files) != 1 {
 			return "there is no snapshot yet"
 		}
 		return ""
 	})
-	s.crash()
+	s.Crash()
 	f.cables[0].set(cut)
-	s.again(t, f.options(0, "serve"))
-	s.waitLog(t, "the store cannot be reached")
-	s.expects(t, "bob", f.token("bob"), http.StatusSwitchingProtocols)
+	s.Again(t, f.options(0, "serve"))
+	s.WaitLog(t, "the store cannot be reached")
+	s.Expects(t, "bob", f.token("bob"), http.StatusSwitchingProtocols)
 }
 
 // TestFleetSnapshotSpoiled: a snapshot that cannot be read keeps nobody out
@@ -69,15 +69,15 @@ func TestFleetSnapshotOfNothing(t *testing.T) {
 // over, and counts when it can be read at last.
 func TestFleetSnapshotSpoiled(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 2, startRedis(t), siteOptions{})
+	f := startFleet(t, 2, StartRedis(t), SiteOptions{})
 	s := f.nodes[1]
 	f.revoke(t, 0, "alice", http.StatusOK)
-	f.await(t, patience, f.token("alice"), http.StatusUnauthorized)
+	f.await(t, Patience, f.token("alice"), http.StatusUnauthorized)
 	f.cables[1].set(cut)
-	s.waitLog(t, "the store cannot be reached")
+	s.WaitLog(t, "the store cannot be reached")
 	f.revoke(t, 1, "dave", http.StatusServiceUnavailable) // nobody else knows
-	s.crash()
-	file := s.snapshot(t)
+	s.Crash()
+	file := s.Snapshot(t)
 	good, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -86,24 +86,24 @@ func TestFleetSnapshotSpoiled(t *testing.T) {
 	if err := os.WriteFile(file, []byte(spoilt), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.again(t, f.options(1, "serve"))
-	s.waitLog(t, "revocations of before the last stop cannot be read")
-	s.waitLog(t, "the store cannot be reached")
-	s.expects(t, "bob, and Redis is away", f.token("bob"), http.StatusServiceUnavailable)
+	s.Again(t, f.options(1, "serve"))
+	s.WaitLog(t, "revocations of before the last stop cannot be read")
+	s.WaitLog(t, "the store cannot be reached")
+	s.Expects(t, "bob, and Redis is away", f.token("bob"), http.StatusServiceUnavailable)
 
 	f.cables[1].set(whole)
 	f.await(t, 5*time.Second, f.token("bob"), http.StatusSwitchingProtocols)
 	f.answers(t, "alice", f.token("alice"), http.StatusUnauthorized)
 	f.revoke(t, 1, "carol", http.StatusServiceUnavailable) // not kept on this node
 	f.await(t, time.Second, f.token("carol"), http.StatusUnauthorized)
-	dave := s.open(t, h1, "/echo", f.token("dave"))
+	dave := s.Open(t, H1, "/echo", f.token("dave"))
 	if is, err := os.ReadFile(file); err != nil || string(is) != spoilt {
 		t.Fatalf("the snapshot is written over: %q, %v", is, err)
 	}
 	if err := os.WriteFile(file, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dave.closes(t, closeUnauthorized)
+	dave.Closes(t, CloseUnauthorized)
 	f.await(t, 5*time.Second, f.token("dave"), http.StatusUnauthorized)
 	f.answers(t, "bob", f.token("bob"), http.StatusSwitchingProtocols)
 }
@@ -111,18 +111,18 @@ func TestFleetSnapshotSpoiled(t *testing.T) {
 // TestFleetLagShows: how long a node has not heard of Redis is a metric.
 func TestFleetLagShows(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, 1, startRedis(t), siteOptions{})
+	f := startFleet(t, 1, StartRedis(t), SiteOptions{})
 	s := f.nodes[0]
 	f.cables[0].set(silent)
-	eventually(t, patience, func() string {
-		if s.scrape(t)["store_lag_seconds"] < 3 {
+	Eventually(t, Patience, func() string {
+		if s.Scrape(t)["store_lag_seconds"] < 3 {
 			return "the lag does not show"
 		}
 		return ""
 	})
 	f.cables[0].set(whole)
-	eventually(t, patience, func() string {
-		if s.scrape(t)["store_lag_seconds"] > 2 {
+	Eventually(t, Patience, func() string {
+		if s.Scrape(t)["store_lag_seconds"] > 2 {
 			return "still a lag"
 		}
 		return ""

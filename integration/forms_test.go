@@ -9,17 +9,18 @@ import (
 	"testing"
 )
 
-// formCase is one way in which browser clients put a token in the
+// FormCase is one way in which browser clients put a token in the
 // subprotocols: docs/sources.md.
-type formCase struct {
-	name   string
-	offer  func(token string) []string
-	passed []string // what the application is offered
-	answer string   // what the client is answered if the application answers nothing
-	echo   bool     // in place of answer: the carrier, the last that is offered
+type FormCase struct {
+	Name   string
+	Offer  func(token string) []string
+	Passed []string // what the application is offered
+	Answer string   // what the client is answered if the application answers nothing
+	Echo   bool     // in place of answer: the carrier, the last that is offered
 }
 
-var formCases = []formCase{
+// FormCases are all ways that browser clients have.
+var FormCases = []FormCase{
 	{"bearer", after("bearer"), nil, "bearer", false},
 	{"bearer in odd case", after("BeArEr"), nil, "BeArEr", false},
 	{"access_token", after("access_token"), nil, "access_token", false},
@@ -27,13 +28,13 @@ var formCases = []formCase{
 	{"jwt", after("jwt"), nil, "jwt", false},
 	{"bearer behind another", after("chat.v1", "bearer"), []string{"chat.v1"}, "bearer", false},
 	{"kubernetes", func(token string) []string {
-		return []string{"v4.channel.k8s.io", "base64url.bearer.authorization.k8s.io." + b64([]byte(token))}
+		return []string{"v4.channel.k8s.io", "base64url.bearer.authorization.k8s.io." + Base64URL([]byte(token))}
 	}, []string{"v4.channel.k8s.io"}, "v4.channel.k8s.io", false},
 	{"phoenix", func(token string) []string {
 		return []string{"phoenix", "base64url.bearer.phx." + base64.RawStdEncoding.EncodeToString([]byte(token))}
 	}, []string{"phoenix"}, "phoenix", false},
 	{"phoenix in the alphabet of its name", func(token string) []string {
-		return []string{"phoenix", "base64url.bearer.phx." + b64([]byte(token))}
+		return []string{"phoenix", "base64url.bearer.phx." + Base64URL([]byte(token))}
 	}, []string{"phoenix"}, "phoenix", false},
 	{"jupyter", func(token string) []string {
 		return []string{"v1.token.websocket.jupyter.org", "v1.token.websocket.jupyter.org." + escapeAll(token)}
@@ -42,7 +43,7 @@ var formCases = []formCase{
 		return []string{"v1.kernel.websocket.jupyter.org", "v1.token.websocket.jupyter.org." + token}
 	}, []string{"v1.kernel.websocket.jupyter.org"}, "v1.kernel.websocket.jupyter.org", false},
 	{"appsync", func(token string) []string {
-		return []string{"graphql-ws", "header-" + b64([]byte(`{"Authorization":"`+token+`","host":"example.com"}`))}
+		return []string{"graphql-ws", "header-" + Base64URL([]byte(`{"Authorization":"`+token+`","host":"example.com"}`))}
 	}, []string{"graphql-ws"}, "graphql-ws", false},
 	{"prefix with another", func(token string) []string {
 		return []string{"realtime", "openai-insecure-api-key." + token}
@@ -92,54 +93,54 @@ http://{$SITE2} {
 // and to those that do not: a browser accepts the answer of both.
 func TestSubprotocolForms(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	silent, answering := newBackend(t), newBackend(t, answering("first"))
-	p := startCaddy(t, formsConfig, withEnv("JWKS", i.jwksURL()),
-		withEnv("SILENT", silent.addr), withEnv("ANSWERING", answering.addr))
-	for n, tc := range formCases {
-		token := i.token(map[string]any{"jti": tc.name})
-		want := tc.answer
-		if tc.echo {
-			want = tc.offer(token)[0]
+	i := NewIssuer(t)
+	silent, answering := NewBackend(t), NewBackend(t, Answering("first"))
+	p := StartCaddy(t, formsConfig, WithEnv("JWKS", i.JWKSURL()),
+		WithEnv("SILENT", silent.Addr), WithEnv("ANSWERING", answering.Addr))
+	for n, tc := range FormCases {
+		token := i.Token(map[string]any{"jti": tc.Name})
+		want := tc.Answer
+		if tc.Echo {
+			want = tc.Offer(token)[0]
 		}
 		path := "/form/" + string(rune('a'+n))
-		t.Run(tc.name+", silent application", func(t *testing.T) {
+		t.Run(tc.Name+", silent application", func(t *testing.T) {
 			t.Parallel()
-			tc.run(t, p.site, silent, path, token, want)
+			tc.run(t, p.Addr, silent, path, token, want)
 		})
-		t.Run(tc.name+", answering application", func(t *testing.T) {
+		t.Run(tc.Name+", answering application", func(t *testing.T) {
 			t.Parallel()
 			answered := want
-			if len(tc.passed) > 0 {
-				answered = tc.passed[0]
+			if len(tc.Passed) > 0 {
+				answered = tc.Passed[0]
 			}
-			tc.run(t, p.site2, answering, path, token, answered)
+			tc.run(t, p.Addr2, answering, path, token, answered)
 		})
 	}
 }
 
 // run opens a socket and looks at both sides of it.
-func (tc formCase) run(t testing.TB, addr string, b *backend, path, token, answer string) {
-	offered := tc.offer(token)
-	conn, resp := mustDial(t, addr, handshake{path: path, subprotocols: offered})
-	mustEcho(t, conn, "hello")
+func (tc FormCase) run(t testing.TB, addr string, b *Backend, path, token, answer string) {
+	offered := tc.Offer(token)
+	conn, resp := MustDial(t, addr, Handshake{Path: path, Subprotocols: offered})
+	MustEcho(t, conn, "hello")
 	_ = conn.Close()
 	if got := resp.Header.Values("Sec-Websocket-Protocol"); len(got) != 1 || got[0] != answer {
 		t.Errorf("answered %q, want %q", got, answer)
 	}
-	if !browserAccepts(offered, resp) {
+	if !BrowserAccepts(offered, resp) {
 		t.Error("a browser would not accept the answer")
 	}
-	seen := b.wait(t, path)
-	if got := protocolsOf(seen.header); !slices.Equal(got, tc.passed) {
-		t.Errorf("the application was offered %q, want %q", got, tc.passed)
+	seen := b.Wait(t, path)
+	if got := protocolsOf(seen.Header); !slices.Equal(got, tc.Passed) {
+		t.Errorf("the application was offered %q, want %q", got, tc.Passed)
 	}
-	if got := seen.header.Get("X-User") + " " + seen.header.Get("X-Source"); got != "alice subprotocol" {
+	if got := seen.Header.Get("X-User") + " " + seen.Header.Get("X-Source"); got != "alice subprotocol" {
 		t.Errorf("the application was told %q, want alice subprotocol", got)
 	}
 	secrets := []string{token, token[strings.LastIndexByte(token, '.')+1:]}
 	for _, secret := range append(secrets, offered[len(offered)-1]) {
-		if b.received(secret) {
+		if b.Received(secret) {
 			t.Errorf("the application got %.40q...", secret)
 		}
 	}
@@ -159,18 +160,18 @@ func protocolsOf(h http.Header) []string {
 // Clients may write the offer in several lines, which mean the same as one.
 func TestSubprotocolInSeveralLines(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	token := f.issuer.token()
-	conn := dialRaw(t, f.site)
-	conn.send(t, upgrade(f.site, "/lines", "Sec-WebSocket-Protocol: chat.v1, bearer", "sec-websocket-protocol: "+token))
-	if resp := conn.response(t); resp.StatusCode != http.StatusSwitchingProtocols ||
+	f := Shared(t)
+	token := f.Issuer.Token()
+	conn := DialRaw(t, f.Addr)
+	conn.Send(t, Upgrade(f.Addr, "/lines", "Sec-WebSocket-Protocol: chat.v1, bearer", "sec-websocket-protocol: "+token))
+	if resp := conn.Response(t); resp.StatusCode != http.StatusSwitchingProtocols ||
 		resp.Header.Get("Sec-Websocket-Protocol") != "bearer" {
 		t.Fatalf("answered %s %q, want 101 bearer", resp.Status, resp.Header.Get("Sec-Websocket-Protocol"))
 	}
-	if got := protocolsOf(f.backend.wait(t, "/lines").header); !slices.Equal(got, []string{"chat.v1"}) {
+	if got := protocolsOf(f.Backend.Wait(t, "/lines").Header); !slices.Equal(got, []string{"chat.v1"}) {
 		t.Errorf("the application was offered %q, want chat.v1", got)
 	}
-	if f.backend.received(token) {
+	if f.Backend.Received(token) {
 		t.Error("the application got the token")
 	}
 }
@@ -179,18 +180,18 @@ func TestSubprotocolInSeveralLines(t *testing.T) {
 // bearer subprotocol without a token nor a query parameter of another name.
 func TestForeignCarriersStay(t *testing.T) {
 	t.Parallel()
-	f := shared(t)
-	h := bearer("/foreign?token=mine&jwt=mine", f.issuer.token())
-	h.subprotocols = []string{"v1.token.websocket.jupyter.org", "bearer"}
-	h.header.Set("Cookie", "access_token=mine")
-	h.header.Set("X-Token", "mine")
-	_, resp := mustDial(t, f.site, h)
+	f := Shared(t)
+	h := Bearer("/foreign?token=mine&jwt=mine", f.Issuer.Token())
+	h.Subprotocols = []string{"v1.token.websocket.jupyter.org", "bearer"}
+	h.Header.Set("Cookie", "access_token=mine")
+	h.Header.Set("X-Token", "mine")
+	_, resp := MustDial(t, f.Addr, h)
 	if got := resp.Header.Values("Sec-Websocket-Protocol"); len(got) > 0 {
 		t.Errorf("answered %q, but nothing was taken out and the application has answered nothing", got)
 	}
-	seen := f.backend.wait(t, "/foreign")
-	if seen.uri != "/foreign?token=mine&jwt=mine" || seen.header.Get("Cookie") != "access_token=mine" ||
-		seen.header.Get("X-Token") != "mine" || !slices.Equal(protocolsOf(seen.header), h.subprotocols) {
-		t.Errorf("the application got %s %v", seen.uri, seen.header)
+	seen := f.Backend.Wait(t, "/foreign")
+	if seen.URI != "/foreign?token=mine&jwt=mine" || seen.Header.Get("Cookie") != "access_token=mine" ||
+		seen.Header.Get("X-Token") != "mine" || !slices.Equal(protocolsOf(seen.Header), h.Subprotocols) {
+		t.Errorf("the application got %s %v", seen.URI, seen.Header)
 	}
 }

@@ -24,73 +24,73 @@ import (
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
-// caddyProc is a running Caddy.
+// Caddy is a running Caddy.
 //
 // Its Caddyfile names its addresses by environment variables, which are free
 // ports of the loopback device: {$SITE}, {$SITE2} and {$SITE3} for
 // http://{$SITE}, and {$TLS} for https://{$TLS} { tls {$CERT} {$KEY} }, which is
 // localhost and serves HTTP/1.1, HTTP/2 and HTTP/3. Further ones come with
-// [withEnv].
-type caddyProc struct {
-	site, site2, site3 string // 127.0.0.1:port, of {$SITE}, {$SITE2}, {$SITE3}
-	tls                string // localhost:port, of {$TLS}
-	tlsConfig          *tls.Config
-	home               string // where it may write
-	adminAddr          string // 127.0.0.1:port
-	env                map[string]string
+// [WithEnv].
+type Caddy struct {
+	Addr, Addr2, Addr3 string // 127.0.0.1:port, of {$SITE}, {$SITE2}, {$SITE3}
+	TLSAddr            string // localhost:port, of {$TLS}
+	TLSConfig          *tls.Config
+	Home               string // where it may write
+	AdminAddr          string // 127.0.0.1:port
+	Env                map[string]string
 
-	logs *logBuffer
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended; err is set then
+	Logs *LogBuffer
+	Cmd  *exec.Cmd
+	Done chan struct{} // closed when the process has ended; err is set then
 	err  error
 }
 
-// startOption changes how Caddy is started.
-type startOption func(*startOptions)
+// StartOption changes how Caddy is started.
+type StartOption func(*startOptions)
 
 type startOptions struct {
 	env    map[string]string
 	binary string // instead of that of cmd/caddy
 }
 
-// withEnv sets an environment variable of Caddy.
-func withEnv(name, value string) startOption {
+// WithEnv sets an environment variable of Caddy.
+func WithEnv(name, value string) StartOption {
 	return func(o *startOptions) { o.env[name] = value }
 }
 
-// withBinary runs another program than that of cmd/caddy.
-func withBinary(path string) startOption {
+// WithBinary runs another program than that of cmd/caddy.
+func WithBinary(path string) StartOption {
 	return func(o *startOptions) { o.binary = path }
 }
 
-// startCaddy runs Caddy with a Caddyfile and waits until it serves. It ends it
+// StartCaddy runs Caddy with a Caddyfile and waits until it serves. It ends it
 // when the test ends, and fails the test if Caddy had a data race or a panic.
-func startCaddy(t testing.TB, caddyfile string, options ...startOption) *caddyProc {
+func StartCaddy(t testing.TB, caddyfile string, options ...StartOption) *Caddy {
 	t.Helper()
-	p, err := launch(t.TempDir(), caddyfile, options...)
+	p, err := Launch(t.TempDir(), caddyfile, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			pace.Real(t).Errorf("caddy: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("log of caddy:\n%s", lastBytes(p.logs.String(), 12<<10))
+			t.Logf("log of caddy:\n%s", lastBytes(p.Logs.String(), 12<<10))
 		}
 	})
 	return p
 }
 
-// launch is startCaddy for a Caddy that outlives a test.
-func launch(home, caddyfile string, options ...startOption) (*caddyProc, error) {
+// Launch is StartCaddy for a Caddy that outlives a test.
+func Launch(home, caddyfile string, options ...StartOption) (*Caddy, error) {
 	o := startOptions{env: make(map[string]string), binary: caddyBinary}
 	for _, option := range options {
 		option(&o)
 	}
-	p := &caddyProc{
-		home: home, logs: newLogBuffer(), done: make(chan struct{}),
-		tlsConfig: testTLS().client(),
+	p := &Caddy{
+		Home: home, Logs: newLogBuffer(), Done: make(chan struct{}),
+		TLSConfig: OwnTLS().client(),
 	}
 	env, err := p.environment(o)
 	if err != nil {
@@ -100,46 +100,46 @@ func launch(home, caddyfile string, options ...startOption) (*caddyProc, error) 
 	if err := os.WriteFile(file, []byte(withGlobals(caddyfile)), 0o600); err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(o.binary, "run", "--adapter", "caddyfile", "--config", file)
-	p.cmd.Env, p.cmd.Dir = env, home
-	p.cmd.Stdout, p.cmd.Stderr = p.logs, p.logs
-	if err := p.cmd.Start(); err != nil {
+	p.Cmd = exec.Command(o.binary, "run", "--adapter", "caddyfile", "--config", file)
+	p.Cmd.Env, p.Cmd.Dir = env, home
+	p.Cmd.Stdout, p.Cmd.Stderr = p.Logs, p.Logs
+	if err := p.Cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
+		p.err = p.Cmd.Wait()
+		close(p.Done)
 	}()
 	if err := p.awaitLog(`"serving initial configuration"`); err != nil {
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return nil, fmt.Errorf("caddy does not start: %w\n%s", err, p.logs.String())
+		_ = p.Cmd.Process.Kill()
+		<-p.Done
+		return nil, fmt.Errorf("caddy does not start: %w\n%s", err, p.Logs.String())
 	}
 	return p, nil
 }
 
 // environment returns the whole environment of the process: nothing of the
 // developer's gets in, and nothing is written to their home.
-func (p *caddyProc) environment(o startOptions) ([]string, error) {
+func (p *Caddy) environment(o startOptions) ([]string, error) {
 	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
 	loopback := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	p.site, p.site2, p.site3, p.adminAddr = loopback(0), loopback(1), loopback(2), loopback(3)
-	p.tls = fmt.Sprintf("localhost:%d", ports[4])
-	cert, key, err := testTLS().write(p.home)
+	p.Addr, p.Addr2, p.Addr3, p.AdminAddr = loopback(0), loopback(1), loopback(2), loopback(3)
+	p.TLSAddr = fmt.Sprintf("localhost:%d", ports[4])
+	cert, key, err := OwnTLS().write(p.Home)
 	if err != nil {
 		return nil, err
 	}
 	env := map[string]string{
-		"PATH": os.Getenv("PATH"), "HOME": p.home, "TMPDIR": p.home,
-		"XDG_DATA_HOME": filepath.Join(p.home, "data"), "XDG_CONFIG_HOME": filepath.Join(p.home, "config"),
-		"SITE": p.site, "SITE2": p.site2, "SITE3": p.site3, "TLS": p.tls, "ADMIN": p.adminAddr,
+		"PATH": os.Getenv("PATH"), "HOME": p.Home, "TMPDIR": p.Home,
+		"XDG_DATA_HOME": filepath.Join(p.Home, "data"), "XDG_CONFIG_HOME": filepath.Join(p.Home, "config"),
+		"SITE": p.Addr, "SITE2": p.Addr2, "SITE3": p.Addr3, "TLS": p.TLSAddr, "ADMIN": p.AdminAddr,
 		"CERT": cert, "KEY": key,
 	}
 	maps.Copy(env, o.env)
-	p.env = env
+	p.Env = env
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])
@@ -172,24 +172,25 @@ func withGlobals(caddyfile string) string {
 	return "{\n" + ours + "\tdebug\n}\n" + caddyfile
 }
 
-// reload gives Caddy another Caddyfile and returns why it was rejected, or
+// Reload gives Caddy another Caddyfile and returns why it was rejected, or
 // nil.
-func (p *caddyProc) reload(t testing.TB, caddyfile string) error {
+func (p *Caddy) Reload(t testing.TB, caddyfile string) error {
 	t.Helper()
 	for {
 		// The admin server of the configuration before may still be closing its
 		// socket, with this connection in the queue.
-		if err := p.load(t, caddyfile); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+		if err := p.Load(t, caddyfile); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 			return err
 		}
 	}
 }
 
-func (p *caddyProc) load(t testing.TB, caddyfile string) error {
+// Load gives Caddy another Caddyfile in one request to the admin API.
+func (p *Caddy) Load(t testing.TB, caddyfile string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.adminAddr+"/load",
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.AdminAddr+"/load",
 		strings.NewReader(withGlobals(caddyfile)))
 	if err != nil {
 		return err
@@ -211,22 +212,22 @@ func (p *caddyProc) load(t testing.TB, caddyfile string) error {
 	return err
 }
 
-// terminate asks Caddy to stop, as a service manager does, and does not wait.
-func (p *caddyProc) terminate() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+// Terminate asks Caddy to stop, as a service manager does, and does not wait.
+func (p *Caddy) Terminate() error { return p.Cmd.Process.Signal(syscall.SIGTERM) }
 
-// stop ends Caddy and returns what was wrong with its life. It may be called
+// Stop ends Caddy and returns what was wrong with its life. It may be called
 // again.
-func (p *caddyProc) stop() error {
-	_ = p.terminate()
+func (p *Caddy) Stop() error {
+	_ = p.Terminate()
 	var err error
 	select {
-	case <-p.done:
-	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		<-p.done
+	case <-p.Done:
+	case <-time.After(Patience):
+		_ = p.Cmd.Process.Kill()
+		<-p.Done
 		err = errors.New("did not stop when asked to")
 	}
-	log := p.logs.String()
+	log := p.Logs.String()
 	for _, sign := range []string{"WARNING: DATA RACE", "fatal error: ", "panic: ", "panic serving", "panic while"} {
 		if i := strings.Index(log, sign); i >= 0 {
 			err = errors.Join(err, fmt.Errorf("in its log: %s", log[max(0, i-200):min(len(log), i+6000)]))
@@ -237,18 +238,18 @@ func (p *caddyProc) stop() error {
 }
 
 // awaitLog waits until the log holds text.
-func (p *caddyProc) awaitLog(text string) error {
-	timer := time.NewTimer(patience)
+func (p *Caddy) awaitLog(text string) error {
+	timer := time.NewTimer(Patience)
 	defer timer.Stop()
 	for {
-		log, changed := p.logs.state()
+		log, changed := p.Logs.state()
 		if strings.Contains(log, text) {
 			return nil
 		}
 		select {
 		case <-changed:
-		case <-p.done:
-			if strings.Contains(p.logs.String(), text) {
+		case <-p.Done:
+			if strings.Contains(p.Logs.String(), text) {
 				return nil
 			}
 			return fmt.Errorf("caddy has ended: %w", p.err)
@@ -258,8 +259,8 @@ func (p *caddyProc) awaitLog(text string) error {
 	}
 }
 
-// waitLog is awaitLog for a test.
-func (p *caddyProc) waitLog(t testing.TB, text string) {
+// WaitLog is awaitLog for a test.
+func (p *Caddy) WaitLog(t testing.TB, text string) {
 	t.Helper()
 	if err := p.awaitLog(text); err != nil {
 		t.Fatal(err)
@@ -285,8 +286,8 @@ func freePorts(n int) ([]int, error) {
 	return nil, errors.New("no free ports")
 }
 
-// nextFreePort is freePorts for one port, as text for a configuration.
-func nextFreePort(t testing.TB) string {
+// NextFreePort is freePorts for one port, as text for a configuration.
+func NextFreePort(t testing.TB) string {
 	t.Helper()
 	ports, err := freePorts(1)
 	if err != nil {
@@ -298,11 +299,11 @@ func nextFreePort(t testing.TB) string {
 // lastBytes returns the end of s, at most n bytes.
 func lastBytes(s string, n int) string { return s[max(0, len(s)-n):] }
 
-// runCaddy runs a command of Caddy to its end and returns what it has printed
+// RunCaddy runs a command of Caddy to its end and returns what it has printed
 // and whether it has succeeded.
-func runCaddy(t testing.TB, stdin string, args ...string) (output string, ok bool) {
+func RunCaddy(t testing.TB, stdin string, args ...string) (output string, ok bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*Patience)
 	defer cancel()
 	home := t.TempDir()
 	cmd := exec.CommandContext(ctx, caddyBinary, args...)

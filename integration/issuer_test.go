@@ -21,54 +21,54 @@ import (
 // The keys of all issuers, made once because making them is slow. Those of
 // the stranger are never in a key set.
 var (
-	rsaKey      = sync.OnceValue(newRSAKey)
-	strangerKey = sync.OnceValue(newRSAKey)
-	ecKey       = sync.OnceValue(func() *ecdsa.PrivateKey {
+	RSAKey      = sync.OnceValue(newRSAKey)
+	StrangerKey = sync.OnceValue(newRSAKey)
+	ECKey       = sync.OnceValue(func() *ecdsa.PrivateKey {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		check(err)
+		Check(err)
 		return key
 	})
 )
 
 func newRSAKey() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	check(err)
+	Check(err)
 	return key
 }
 
 // The key ids of an issuer's keys.
 const (
-	rsaKid = "rsa-1"
-	ecKid  = "ec-1"
+	RSAKid = "rsa-1"
+	ECKid  = "ec-1"
 )
 
-// issuer is an identity provider: a key set and its discovery document over
+// Issuer is an identity provider: a key set and its discovery document over
 // HTTP on this machine, and tokens.
-type issuer struct {
+type Issuer struct {
 	URL    string // the iss of its tokens
 	server *httptest.Server
 
-	hits atomic.Int64 // requests for the key set
+	Hits atomic.Int64 // requests for the key set
 
 	mu     sync.Mutex
 	answer http.HandlerFunc // in place of the key set, if not nil
 	keys   []map[string]any
 }
 
-// newIssuer returns a running issuer; it ends with the test.
-func newIssuer(t testing.TB) *issuer {
+// NewIssuer returns a running issuer; it ends with the test.
+func NewIssuer(t testing.TB) *Issuer {
 	t.Helper()
 	i := startIssuer()
 	t.Cleanup(i.server.Close)
 	return i
 }
 
-// startIssuer is newIssuer for one that outlives a test.
-func startIssuer() *issuer {
-	i := &issuer{keys: []map[string]any{rsaJWK(&rsaKey().PublicKey, rsaKid), ecJWK(&ecKey().PublicKey, ecKid)}}
+// startIssuer is NewIssuer for one that outlives a test.
+func startIssuer() *Issuer {
+	i := &Issuer{keys: []map[string]any{RSAJWK(&RSAKey().PublicKey, RSAKid), ECJWK(&ECKey().PublicKey, ECKid)}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"issuer": i.URL, "jwks_uri": i.jwksURL()})
+		WriteJSON(w, map[string]any{"issuer": i.URL, "jwks_uri": i.JWKSURL()})
 	})
 	mux.HandleFunc("/jwks.json", i.serveKeys)
 	i.server = httptest.NewServer(mux)
@@ -76,10 +76,11 @@ func startIssuer() *issuer {
 	return i
 }
 
-func (i *issuer) jwksURL() string { return i.server.URL + "/jwks.json" }
+// JWKSURL is where the issuer's key set is.
+func (i *Issuer) JWKSURL() string { return i.server.URL + "/jwks.json" }
 
-func (i *issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
-	i.hits.Add(1)
+func (i *Issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
+	i.Hits.Add(1)
 	i.mu.Lock()
 	answer, keys := i.answer, i.keys
 	i.mu.Unlock()
@@ -87,27 +88,27 @@ func (i *issuer) serveKeys(w http.ResponseWriter, r *http.Request) {
 		answer(w, r)
 		return
 	}
-	writeJSON(w, map[string]any{"keys": keys})
+	WriteJSON(w, map[string]any{"keys": keys})
 }
 
-// setAnswer puts another answer in the place of the key set; nil puts the key
+// SetAnswer puts another answer in the place of the key set; nil puts the key
 // set back.
-func (i *issuer) setAnswer(answer http.HandlerFunc) {
+func (i *Issuer) SetAnswer(answer http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.answer = answer
 }
 
-// setKeys puts other keys in the key set.
-func (i *issuer) setKeys(keys ...map[string]any) {
+// SetKeys puts other keys in the key set.
+func (i *Issuer) SetKeys(keys ...map[string]any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keys = keys
 }
 
-// claims returns the claims of a good token for the audience "chat", changed
+// Claims returns the claims of a good token for the audience "chat", changed
 // by changes. A value of absent takes a claim out.
-func (i *issuer) claims(changes ...map[string]any) map[string]any {
+func (i *Issuer) Claims(changes ...map[string]any) map[string]any {
 	now := time.Now()
 	claims := map[string]any{
 		"iss": i.URL, "aud": "chat", "sub": "alice", "jti": "token-1",
@@ -116,52 +117,55 @@ func (i *issuer) claims(changes ...map[string]any) map[string]any {
 	for _, change := range changes {
 		maps.Copy(claims, change)
 	}
-	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == absent })
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == Absent })
 	return claims
 }
 
-// token returns a token signed with the issuer's RSA key, with changes to its
+// Token returns a token signed with the issuer's RSA key, with changes to its
 // claims.
-func (i *issuer) token(changes ...map[string]any) string {
-	return sign(jwt{claims: i.claims(changes...)})
+func (i *Issuer) Token(changes ...map[string]any) string {
+	return Sign(JWT{Claims: i.Claims(changes...)})
 }
 
-// expiring returns a token that ends at the second exp.
-func (i *issuer) expiring(exp time.Time) string {
-	return i.token(map[string]any{"exp": exp.Unix()})
+// Expiring returns a token that ends at the second exp.
+func (i *Issuer) Expiring(exp time.Time) string {
+	return i.Token(map[string]any{"exp": exp.Unix()})
 }
 
 type absence struct{}
 
-// absent takes a claim or header member out.
-var absent = absence{}
+// Absent takes a claim or header member out.
+var Absent = absence{}
 
 // The ways in which a key server can be broken.
 
-func answerStatus(status int) http.HandlerFunc {
+// AnswerStatus answers with a status and no body.
+func AnswerStatus(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 }
 
-func answerBody(contentType, body string) http.HandlerFunc {
+// AnswerBody answers with a body of this type.
+func AnswerBody(contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		_, _ = io.WriteString(w, body)
 	}
 }
 
-func answerRedirect(to string) http.HandlerFunc {
+// AnswerRedirect sends the client elsewhere.
+func AnswerRedirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", to)
 		w.WriteHeader(http.StatusFound)
 	}
 }
 
-// answerSlow says nothing until the client gives up.
-func answerSlow(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// AnswerSlow says nothing until the client gives up.
+func AnswerSlow(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// answerEndless never comes to an end. It is written as fast as it is read,
+// AnswerEndless never comes to an end. It is written as fast as it is read,
 // until the client has had enough or 64 MiB are out.
-func answerEndless(w http.ResponseWriter, _ *http.Request) {
+func AnswerEndless(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `{"keys":[`)
 	block := make([]byte, 32<<10)
 	for i := range block {
@@ -174,57 +178,61 @@ func answerEndless(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
+// WriteJSON answers with v as JSON.
+func WriteJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func rsaJWK(key *rsa.PublicKey, kid string) map[string]any {
+// RSAJWK returns an RSA key as a member of a key set.
+func RSAJWK(key *rsa.PublicKey, kid string) map[string]any {
 	return map[string]any{
 		"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256",
-		"n": b64(key.N.Bytes()), "e": "AQAB",
+		"n": Base64URL(key.N.Bytes()), "e": "AQAB",
 	}
 }
 
-func ecJWK(key *ecdsa.PublicKey, kid string) map[string]any {
+// ECJWK returns a key of the curve P-256 as a member of a key set.
+func ECJWK(key *ecdsa.PublicKey, kid string) map[string]any {
 	point, err := key.Bytes() // 4 || x || y
-	check(err)
+	Check(err)
 	return map[string]any{
 		"kty": "EC", "kid": kid, "use": "sig", "alg": "ES256", "crv": "P-256",
-		"x": b64(point[1:33]), "y": b64(point[33:]),
+		"x": Base64URL(point[1:33]), "y": Base64URL(point[33:]),
 	}
 }
 
-func b64(p []byte) string { return base64.RawURLEncoding.EncodeToString(p) }
+// Base64URL encodes bytes as tokens do: for URLs, and without padding.
+func Base64URL(p []byte) string { return base64.RawURLEncoding.EncodeToString(p) }
 
-// jwt is a token to be made, by hand, so that broken ones can be made, too.
+// JWT is a token to be made, by hand, so that broken ones can be made, too.
 // The zero value of each member is what a good one has.
-type jwt struct {
-	alg        string         // RS256 if empty; also what the header says
-	key        any            // *rsa.PrivateKey, *ecdsa.PrivateKey or []byte; the issuer's for alg
-	header     map[string]any // changes to the header; absent takes out
-	claims     map[string]any
+type JWT struct {
+	Alg        string         // RS256 if empty; also what the header says
+	Key        any            // *rsa.PrivateKey, *ecdsa.PrivateKey or []byte; the issuer's for alg
+	Header     map[string]any // changes to the header; absent takes out
+	Claims     map[string]any
 	rawHeader  string // in place of the header's JSON
-	rawPayload string // in place of the claims' JSON
-	signature  []byte // in place of the right one, if not nil
+	RawPayload string // in place of the claims' JSON
+	Signature  []byte // in place of the right one, if not nil
 }
 
-// sign returns the token in the compact serialisation.
-func sign(j jwt) string {
-	if j.alg == "" {
-		j.alg = "RS256"
+// Sign returns the token in the compact serialisation.
+func Sign(j JWT) string {
+	if j.Alg == "" {
+		j.Alg = "RS256"
 	}
-	header := map[string]any{"typ": "JWT", "alg": j.alg, "kid": rsaKid}
-	if j.alg == "ES256" {
-		header["kid"] = ecKid
+	header := map[string]any{"typ": "JWT", "alg": j.Alg, "kid": RSAKid}
+	if j.Alg == "ES256" {
+		header["kid"] = ECKid
 	}
-	maps.Copy(header, j.header)
-	maps.DeleteFunc(header, func(_ string, v any) bool { return v == absent })
-	signed := b64(jsonOr(j.rawHeader, header)) + "." + b64(jsonOr(j.rawPayload, j.claims))
-	if j.signature == nil {
-		j.signature = signature(j.alg, j.key, signed)
+	maps.Copy(header, j.Header)
+	maps.DeleteFunc(header, func(_ string, v any) bool { return v == Absent })
+	signed := Base64URL(jsonOr(j.rawHeader, header)) + "." + Base64URL(jsonOr(j.RawPayload, j.Claims))
+	if j.Signature == nil {
+		j.Signature = signature(j.Alg, j.Key, signed)
 	}
-	return signed + "." + b64(j.signature)
+	return signed + "." + Base64URL(j.Signature)
 }
 
 func jsonOr(raw string, v any) []byte {
@@ -232,16 +240,16 @@ func jsonOr(raw string, v any) []byte {
 		return []byte(raw)
 	}
 	text, err := json.Marshal(v)
-	check(err)
+	Check(err)
 	return text
 }
 
 // signature signs with key, or with the issuer's for alg.
 func signature(alg string, key any, signed string) []byte {
 	if key == nil {
-		key = any(rsaKey())
+		key = any(RSAKey())
 		if alg == "ES256" {
-			key = ecKey()
+			key = ECKey()
 		}
 	}
 	sum := crypto.SHA256.New()
@@ -250,14 +258,14 @@ func signature(alg string, key any, signed string) []byte {
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
 		sig, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest)
-		check(err)
+		Check(err)
 		return sig
 	case *ecdsa.PrivateKey:
 		r, s, err := ecdsa.Sign(rand.Reader, key, digest)
-		check(err)
+		Check(err)
 		return append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
 	case []byte:
-		return hmacSHA256(key, signed)
+		return HMACSHA256(key, signed)
 	}
 	panic("no key of a known kind")
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// mustReload gives Caddy a configuration that it takes.
-func (s *site) mustReload(t testing.TB, o siteOptions) {
+// MustReload gives Caddy a configuration that it takes.
+func (s *Site) MustReload(t testing.TB, o SiteOptions) {
 	t.Helper()
-	if err := s.reload(t, o.caddyfile()); err != nil {
+	if err := s.Reload(t, o.Caddyfile()); err != nil {
 		t.Fatalf("reload: %v", err)
 	}
 }
@@ -24,21 +24,21 @@ func (s *site) mustReload(t testing.TB, o siteOptions) {
 // gone.
 func TestReloadKeepsSockets(t *testing.T) {
 	t.Parallel()
-	tryEachVersion(t, allVersions, siteOptions{}, func(t testing.TB, s *site, version string) {
-		exp := soon(12 * time.Second)
-		lag := measureLag(t)
-		c := s.open(t, version, "/echo", s.bearer(exp))
-		s.mustReload(t, siteOptions{directives: "max_session 1h"})
-		s.mustReload(t, siteOptions{directives: "name again"})
-		c.echoes(t)
-		s.open(t, version, "/echo", s.bearer(exp)).echoes(t) // a new one, too
-		end := c.mustClose(t, patience)
-		lag.inTime(t, "close frame", exp, time.Now(), time.Second)
-		if end.code != closeUnauthorized {
+	TryEachVersion(t, AllVersions, SiteOptions{}, func(t testing.TB, s *Site, version string) {
+		exp := Soon(12 * time.Second)
+		lag := MeasureLag(t)
+		c := s.Open(t, version, "/echo", s.Bearer(exp))
+		s.MustReload(t, SiteOptions{Directives: "max_session 1h"})
+		s.MustReload(t, SiteOptions{Directives: "name again"})
+		c.Echoes(t)
+		s.Open(t, version, "/echo", s.Bearer(exp)).Echoes(t) // a new one, too
+		end := c.MustClose(t, Patience)
+		lag.InTime(t, "close frame", exp, time.Now(), time.Second)
+		if end.Code != CloseUnauthorized {
 			t.Errorf("%v, want 3000", end)
 		}
-		if end := s.app.end(t, patience); end.code != closeGoingAway {
-			t.Errorf("the application's socket ended with %d (%v), want 1001", end.code, end.err)
+		if end := s.App.End(t, Patience); end.Code != CloseGoingAway {
+			t.Errorf("the application's socket ended with %d (%v), want 1001", end.Code, end.Err)
 		}
 	})
 }
@@ -50,18 +50,18 @@ const noDelay = "stream_close_delay 0"
 // sockets at a reload. Its close frame reaches clients that converse.
 func TestReloadClosesAtABorder(t *testing.T) {
 	t.Parallel()
-	forEachVersion(t, allVersions, siteOptions{proxy: noDelay}, func(t *testing.T, s *site, version string) {
+	ForEachVersion(t, AllVersions, SiteOptions{Proxy: noDelay}, func(t *testing.T, s *Site, version string) {
 		const n = 8
-		ends := make(chan clientEnd, n)
-		for _, c := range openMany(t, s, version, "/echo", s.bearer(time.Now().Add(time.Hour)), n, 1) {
-			c.echoes(t)
+		ends := make(chan ClientEnd, n)
+		for _, c := range OpenMany(t, s, version, "/echo", s.Bearer(time.Now().Add(time.Hour)), n, 1) {
+			c.Echoes(t)
 			// Short messages: each is in one piece wherever it is.
-			go func() { ends <- c.talkUntilClosed(func(n uint64) []byte { return numbered(n)[:8] }) }()
+			go func() { ends <- c.TalkUntilClosed(func(n uint64) []byte { return Numbered(n)[:8] }) }()
 		}
-		s.mustReload(t, siteOptions{proxy: noDelay, directives: "name again"})
+		s.MustReload(t, SiteOptions{Proxy: noDelay, Directives: "name again"})
 		for range n {
-			if end := receive(t, "end of a socket", ends, patience); end.err != nil || end.close.code != closeGoingAway || end.unclean != nil {
-				t.Errorf("%v, before it %v, after it %v; want 1001 alone", end.close, end.err, end.unclean)
+			if end := Receive(t, "end of a socket", ends, Patience); end.Err != nil || end.Close.Code != CloseGoingAway || end.Unclean != nil {
+				t.Errorf("%v, before it %v, after it %v; want 1001 alone", end.Close, end.Err, end.Unclean)
 			}
 		}
 	})
@@ -75,27 +75,27 @@ func TestReloadInjectsNothing(t *testing.T) {
 	t.Parallel()
 	// Caddy waits on stop for HTTP/3 clients that were cut, without a limit of
 	// its own.
-	options := siteOptions{proxy: noDelay, globals: "grace_period 2s"}
-	forEachVersion(t, allVersions, options, func(t *testing.T, s *site, version string) {
+	options := SiteOptions{Proxy: noDelay, Globals: "grace_period 2s"}
+	ForEachVersion(t, AllVersions, options, func(t *testing.T, s *Site, version string) {
 		const n = 16
 		results := make(chan error, n)
-		for _, c := range openMany(t, s, version, "/flood", s.bearer(time.Now().Add(time.Hour)), n, 1) {
+		for _, c := range OpenMany(t, s, version, "/flood", s.Bearer(time.Now().Add(time.Hour)), n, 1) {
 			go func() {
-				for c.write(opBinary, []byte("up")) == nil {
+				for c.Write(OpBinary, []byte("up")) == nil {
 				}
 			}()
 			go func() {
-				end, err := readFlood(c)
-				if err == nil && end.code != closeGoingAway {
+				end, err := ReadFlood(c)
+				if err == nil && end.Code != CloseGoingAway {
 					err = end
 				}
 				results <- err
 			}()
 		}
-		s.mustReload(t, siteOptions{proxy: noDelay, globals: options.globals, directives: "name again"})
+		s.MustReload(t, SiteOptions{Proxy: noDelay, Globals: options.Globals, Directives: "name again"})
 		for range n {
-			err := receive(t, "end of a socket", results, patience)
-			if _, cut := errors.AsType[*cutError](err); err != nil && !cut {
+			err := Receive(t, "end of a socket", results, Patience)
+			if _, cut := errors.AsType[*CutError](err); err != nil && !cut {
 				t.Error(err)
 			}
 		}
@@ -106,27 +106,27 @@ func TestReloadInjectsNothing(t *testing.T) {
 // before.
 func TestRejectedConfigChangesNothing(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
-	exp := soon(12 * time.Second)
-	hits := s.issuer.hits.Load()
-	c := s.open(t, h1, "/echo", s.bearer(exp))
-	bad := []siteOptions{
-		{directives: "no_such_word"},
-		{directives: "jitter 99"},
+	s := StartSite(t, SiteOptions{})
+	exp := Soon(12 * time.Second)
+	hits := s.Issuer.Hits.Load()
+	c := s.Open(t, H1, "/echo", s.Bearer(exp))
+	bad := []SiteOptions{
+		{Directives: "no_such_word"},
+		{Directives: "jitter 99"},
 		// What is wrong is found after websocket_auth has been set up.
-		{site: "log_name {$SITE}", globals: "servers 127.0.0.1:99999 {\nprotocols nonsense\n}"},
+		{After: "log_name {$SITE}", Globals: "servers 127.0.0.1:99999 {\nprotocols nonsense\n}"},
 	}
 	for _, o := range bad {
-		if err := s.reload(t, o.caddyfile()); err == nil {
+		if err := s.Reload(t, o.Caddyfile()); err == nil {
 			t.Errorf("accepted: %+v", o)
 		}
-		c.echoes(t)
-		s.open(t, h1, "/echo", s.bearer(exp)).echoes(t)
+		c.Echoes(t)
+		s.Open(t, H1, "/echo", s.Bearer(exp)).Echoes(t)
 	}
-	if got := s.issuer.hits.Load(); got > hits+1 {
+	if got := s.Issuer.Hits.Load(); got > hits+1 {
 		t.Errorf("%d fetches of the key set, want one", got-hits)
 	}
-	if end := c.mustClose(t, patience); end.code != closeUnauthorized {
+	if end := c.MustClose(t, Patience); end.Code != CloseUnauthorized {
 		t.Errorf("%v, want 3000", end)
 	}
 }
@@ -134,20 +134,20 @@ func TestRejectedConfigChangesNothing(t *testing.T) {
 // TestReloadsDoNotFetchKeys: key sets outlive a reload.
 func TestReloadsDoNotFetchKeys(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
-	before := s.footprint(t, h1)
-	c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
-	hits := s.issuer.hits.Load()
+	s := StartSite(t, SiteOptions{})
+	before := s.Footprint(t, H1)
+	c := s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour)))
+	hits := s.Issuer.Hits.Load()
 	for i := range 50 {
-		s.mustReload(t, siteOptions{directives: fmt.Sprintf("name reload%d", i)})
+		s.MustReload(t, SiteOptions{Directives: fmt.Sprintf("name reload%d", i)})
 	}
-	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).echoes(t)
-	c.echoes(t)
-	if got := s.issuer.hits.Load(); got != hits {
+	s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))).Echoes(t)
+	c.Echoes(t)
+	if got := s.Issuer.Hits.Load(); got != hits {
 		t.Errorf("50 reloads fetched the key set %d times", got-hits)
 	}
-	s.closeAll()
-	s.nothingLeft(t, before)
+	s.CloseAll()
+	s.NothingLeft(t, before)
 }
 
 // TestReloadDoesNotWaitForClients: Caddy closes the sockets of an old
@@ -156,23 +156,23 @@ func TestReloadsDoNotFetchKeys(t *testing.T) {
 // new configuration.
 func TestReloadDoesNotWaitForClients(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{proxy: noDelay, globals: "grace_period 5s"}
-	tryEachVersion(t, allVersions, o, func(t testing.TB, s *site, version string) {
+	o := SiteOptions{Proxy: noDelay, Globals: "grace_period 5s"}
+	TryEachVersion(t, AllVersions, o, func(t testing.TB, s *Site, version string) {
 		n, per := 100, 1
-		if version != h1 {
+		if version != H1 {
 			n, per = 40, 10 // each of which buffers some megabytes here
 		}
-		header, lag := s.bearer(time.Now().Add(time.Hour)), measureLag(t)
-		openMany(t, s, version, "/flood", header, n/per, per)
+		header, lag := s.Bearer(time.Now().Add(time.Hour)), MeasureLag(t)
+		OpenMany(t, s, version, "/flood", header, n/per, per)
 		for i := range 3 {
 			start := time.Now()
-			s.mustReload(t, siteOptions{proxy: noDelay, globals: o.globals, directives: fmt.Sprintf("name r%d", i)})
-			lag.inTime(t, fmt.Sprintf("end of reload %d", i), start, time.Now(), 2*time.Second)
+			s.MustReload(t, SiteOptions{Proxy: noDelay, Globals: o.Globals, Directives: fmt.Sprintf("name r%d", i)})
+			lag.InTime(t, fmt.Sprintf("end of reload %d", i), start, time.Now(), 2*time.Second)
 		}
 		for range n {
-			s.app.end(t, patience)
+			s.App.End(t, Patience)
 		}
-		s.noSocketLeft(t)
+		s.NoSocketLeft(t)
 	})
 }
 
@@ -181,34 +181,34 @@ func TestReloadDoesNotWaitForClients(t *testing.T) {
 // the process is gone soon.
 func TestStopSaysGoodbye(t *testing.T) {
 	t.Parallel()
-	tryEachVersion(t, allVersions, siteOptions{}, func(t testing.TB, s *site, version string) {
+	TryEachVersion(t, AllVersions, SiteOptions{}, func(t testing.TB, s *Site, version string) {
 		const n = 50
 		conns, per := n, 1
-		if version != h1 {
+		if version != H1 {
 			conns, per = n/10, 10
 		}
-		lag := measureLag(t)
-		all := openMany(t, s, version, "/echo", s.bearer(time.Now().Add(time.Hour)), conns, per)
-		s.mustReload(t, siteOptions{directives: "name again"}) // half of them are of an old configuration
-		all = append(all, openMany(t, s, version, "/echo", s.bearer(time.Now().Add(time.Hour)), conns, per)...)
-		ends := make(chan clientEnd, len(all))
+		lag := MeasureLag(t)
+		all := OpenMany(t, s, version, "/echo", s.Bearer(time.Now().Add(time.Hour)), conns, per)
+		s.MustReload(t, SiteOptions{Directives: "name again"}) // half of them are of an old configuration
+		all = append(all, OpenMany(t, s, version, "/echo", s.Bearer(time.Now().Add(time.Hour)), conns, per)...)
+		ends := make(chan ClientEnd, len(all))
 		for _, c := range all {
-			go func() { ends <- c.talkUntilClosed(numbered) }()
+			go func() { ends <- c.TalkUntilClosed(Numbered) }()
 		}
 		start := time.Now()
-		if err := s.terminate(); err != nil {
+		if err := s.Terminate(); err != nil {
 			t.Fatal(err)
 		}
 		for range all {
-			end := receive(t, "end of a socket", ends, patience)
-			if end.err != nil || end.close.code != closeGoingAway || end.close.reason == "" {
-				t.Errorf("%v %v, want 1001 with a reason", end.close, end.err)
+			end := Receive(t, "end of a socket", ends, Patience)
+			if end.Err != nil || end.Close.Code != CloseGoingAway || end.Close.Reason == "" {
+				t.Errorf("%v %v, want 1001 with a reason", end.Close, end.Err)
 				continue
 			}
-			lag.inTime(t, "close frame", start, end.at, 5*time.Second)
+			lag.InTime(t, "close frame", start, end.At, 5*time.Second)
 		}
-		receive(t, "end of the process", s.done, patience)
-		lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+		Receive(t, "end of the process", s.Done, Patience)
+		lag.InTime(t, "end of the process", start, time.Now(), 6*time.Second)
 	})
 }
 
@@ -217,15 +217,15 @@ func TestStopSaysGoodbye(t *testing.T) {
 // against it only by Caddy's own grace_period, WebSockets or not.
 func TestStopDoesNotWaitForClients(t *testing.T) {
 	t.Parallel()
-	tryEachVersion(t, allVersions, siteOptions{globals: "grace_period 1s"}, func(t testing.TB, s *site, version string) {
-		lag := measureLag(t)
-		openMany(t, s, version, "/flood", s.bearer(time.Now().Add(time.Hour)), 10, 1)
+	TryEachVersion(t, AllVersions, SiteOptions{Globals: "grace_period 1s"}, func(t testing.TB, s *Site, version string) {
+		lag := MeasureLag(t)
+		OpenMany(t, s, version, "/flood", s.Bearer(time.Now().Add(time.Hour)), 10, 1)
 		start := time.Now()
-		if err := s.terminate(); err != nil {
+		if err := s.Terminate(); err != nil {
 			t.Fatal(err)
 		}
-		receive(t, "end of the process", s.done, patience)
-		lag.inTime(t, "end of the process", start, time.Now(), 7*time.Second)
+		Receive(t, "end of the process", s.Done, Patience)
+		lag.InTime(t, "end of the process", start, time.Now(), 7*time.Second)
 	})
 }
 
@@ -234,7 +234,7 @@ func TestStopDoesNotWaitForClients(t *testing.T) {
 func TestConfigShowsNoSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "a-secret-that-is-long-enough-for-HS256"
-	p := startCaddy(t, `{
+	p := StartCaddy(t, `{
 }
 http://{$SITE} {
 	websocket_auth {
@@ -245,10 +245,10 @@ http://{$SITE} {
 	}
 	respond ok
 }
-`, withEnv("SIGNING_KEY", secret))
-	s := &site{caddyProc: p}
-	config := s.admin(t, "/config/")
-	if strings.Contains(config, secret) || strings.Contains(p.logs.String(), secret) {
+`, WithEnv("SIGNING_KEY", secret))
+	s := &Site{Caddy: p}
+	config := s.Admin(t, "/config/")
+	if strings.Contains(config, secret) || strings.Contains(p.Logs.String(), secret) {
 		t.Error("the secret is in the configuration that the admin API shows, or in the log")
 	}
 	if !strings.Contains(config, "{env.SIGNING_KEY}") {
@@ -263,51 +263,51 @@ http://{$SITE} {
 // when to come back, and recovers by itself when the provider does.
 func TestKeysUnreachableAtStart(t *testing.T) {
 	t.Parallel()
-	issuer := newIssuer(t)
-	issuer.setAnswer(answerStatus(http.StatusInternalServerError))
-	s := &site{issuer: issuer, app: startApp(t)}
-	s.caddyProc = startCaddy(t, siteOptions{}.caddyfile(),
-		withEnv("JWKS", issuer.jwksURL()), withEnv("APP", s.app.addr()))
-	t.Cleanup(s.closeAll)
-	header := s.bearer(time.Now().Add(time.Hour))
-	c, answer := s.handshake(t, h1, "/echo", header)
+	issuer := NewIssuer(t)
+	issuer.SetAnswer(AnswerStatus(http.StatusInternalServerError))
+	s := &Site{Issuer: issuer, App: StartApp(t)}
+	s.Caddy = StartCaddy(t, SiteOptions{}.Caddyfile(),
+		WithEnv("JWKS", issuer.JWKSURL()), WithEnv("APP", s.App.Addr()))
+	t.Cleanup(s.CloseAll)
+	header := s.Bearer(time.Now().Add(time.Hour))
+	c, answer := s.Handshake(t, H1, "/echo", header)
 	if c != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
 		t.Fatalf("%s with Retry-After %q, want 503 with one", answer.Status, answer.Header.Get("Retry-After"))
 	}
-	lag := measureLag(t)
-	issuer.setAnswer(nil)
+	lag := MeasureLag(t)
+	issuer.SetAnswer(nil)
 	back := time.Now()
-	eventually(t, patience, func() string {
-		c, answer := s.handshake(t, h1, "/echo", header)
+	Eventually(t, Patience, func() string {
+		c, answer := s.Handshake(t, H1, "/echo", header)
 		if c == nil {
 			return answer.Status
 		}
 		return ""
 	})
-	lag.inTime(t, "recovery", back, time.Now(), 5*time.Second)
+	lag.InTime(t, "recovery", back, time.Now(), 5*time.Second)
 }
 
 // TestKeyRotation: the first request with a key that nobody has seen passes,
 // and so do many at once.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
-	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).echoes(t)
-	hits := s.issuer.hits.Load()
+	s := StartSite(t, SiteOptions{})
+	s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))).Echoes(t)
+	hits := s.Issuer.Hits.Load()
 
-	s.issuer.setKeys(rsaJWK(&strangerKey().PublicKey, "rsa-2"))
-	token := sign(jwt{key: strangerKey(), header: map[string]any{"kid": "rsa-2"}, claims: s.issuer.claims()})
+	s.Issuer.SetKeys(RSAJWK(&StrangerKey().PublicKey, "rsa-2"))
+	token := Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "rsa-2"}, Claims: s.Issuer.Claims()})
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
-			_, err := s.openOn(t.Context(), h1, "/echo", http.Header{"Authorization": {"Bearer " + token}}, 1)
+			_, err := s.OpenOn(t.Context(), H1, "/echo", http.Header{"Authorization": {"Bearer " + token}}, 1)
 			if err != nil {
 				t.Errorf("with the new key: %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	if got := s.issuer.hits.Load() - hits; got != 1 {
+	if got := s.Issuer.Hits.Load() - hits; got != 1 {
 		t.Errorf("%d fetches for one new key, want 1", got)
 	}
 }

@@ -42,17 +42,17 @@ http://{$SITE} {
 // behindProxy has the clients come from where a trusted proxy says.
 const behindProxy = "trusted_proxies static 127.0.0.0/8 ::1/128"
 
-func startLockoutSite(t testing.TB, caddyfile string) *site {
+func startLockoutSite(t testing.TB, caddyfile string) *Site {
 	t.Helper()
-	s := &site{issuer: newIssuer(t), app: startApp(t)}
-	s.caddyProc = startCaddy(t, caddyfile, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", s.app.addr()))
-	t.Cleanup(s.closeAll)
+	s := &Site{Issuer: NewIssuer(t), App: StartApp(t)}
+	s.Caddy = StartCaddy(t, caddyfile, WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", s.App.Addr()))
+	t.Cleanup(s.CloseAll)
 	return s
 }
 
 // visitor is a client at an address, as a trusted proxy tells it.
 type visitor struct {
-	*site
+	*Site
 	address string
 }
 
@@ -68,7 +68,7 @@ func (v visitor) header(token string) http.Header {
 func (v visitor) fails(t testing.TB, n int) {
 	t.Helper()
 	for range n {
-		v.expects(t, "a bad signature", v.header(v.forged()), http.StatusUnauthorized)
+		v.Expects(t, "a bad signature", v.header(v.forged()), http.StatusUnauthorized)
 	}
 }
 
@@ -76,20 +76,20 @@ func (v visitor) fails(t testing.TB, n int) {
 func (v visitor) failsByMessage(t testing.TB, n int) {
 	t.Helper()
 	for range n {
-		c := v.open(t, h1, "/", v.header(""))
-		c.says(t, login(v.forged()))
-		c.isRefused(t, closeUnauthorized)
+		c := v.Open(t, H1, "/", v.header(""))
+		c.Says(t, Login(v.forged()))
+		c.IsRefused(t, CloseUnauthorized)
 	}
 }
 
 // forged returns a token that is signed with another key than its kid's.
-func (v visitor) forged() string { return sign(jwt{claims: v.issuer.claims(), key: strangerKey()}) }
+func (v visitor) forged() string { return Sign(JWT{Claims: v.Issuer.Claims(), Key: StrangerKey()}) }
 
 // isLocked expects the visitor to be refused, or not, whatever it presents.
 func (v visitor) isLocked(t testing.TB, locked bool) {
 	t.Helper()
 	want := map[bool]int{true: http.StatusTooManyRequests, false: http.StatusSwitchingProtocols}[locked]
-	v.expects(t, v.address, v.header(v.issuer.token()), want)
+	v.Expects(t, v.address, v.header(v.Issuer.Token()), want)
 }
 
 // TestLockout: handshakes and first messages count together; who is locked out
@@ -98,28 +98,28 @@ func TestLockout(t *testing.T) {
 	t.Parallel()
 	s := startLockoutSite(t, lockoutSite(behindProxy, "10m", ""))
 	v := visitor{s, "192.0.2.1"}
-	early := s.open(t, h1, "/", v.header("")) // has yet to log in
+	early := s.Open(t, H1, "/", v.header("")) // has yet to log in
 	v.fails(t, 2)
 	v.failsByMessage(t, 2)
 	v.isLocked(t, false)
 	v.fails(t, 1)
-	_, answer := s.handshake(t, h1, "/", v.header(s.issuer.token()))
+	_, answer := s.Handshake(t, H1, "/", v.header(s.Issuer.Token()))
 	after, err := strconv.Atoi(answer.Header.Get("Retry-After"))
 	if answer.StatusCode != http.StatusTooManyRequests || err != nil || after < 500 || after > 600 {
 		t.Errorf("%s with Retry-After %q, want 429 with ten minutes", answer.Status, answer.Header.Get("Retry-After"))
 	}
-	early.says(t, login(s.issuer.token()))
-	if _, end := early.last(t, patience); end.code != closeTryAgain {
+	early.Says(t, Login(s.Issuer.Token()))
+	if _, end := early.Last(t, Patience); end.Code != CloseTryAgain {
 		t.Errorf("who was to log in by a message: %v, want 1013", end)
 	}
-	v.expects(t, "who is to log in by a message", v.header(""), http.StatusTooManyRequests)
-	s.logsReason(t, "locked_out")
+	v.Expects(t, "who is to log in by a message", v.header(""), http.StatusTooManyRequests)
+	s.LogsReason(t, "locked_out")
 	visitor{s, "192.0.2.2"}.isLocked(t, false)
-	if err := s.reload(t, lockoutSite(behindProxy, "10m", "name again")); err != nil {
+	if err := s.Reload(t, lockoutSite(behindProxy, "10m", "name again")); err != nil {
 		t.Fatal(err)
 	}
 	v.isLocked(t, true) // a reload lets nobody in
-	s.asks(t, http.MethodDelete, "lockouts?address=192.0.2.1", "", `{"released":1}`)
+	s.Asks(t, http.MethodDelete, "lockouts?address=192.0.2.1", "", `{"released":1}`)
 	v.isLocked(t, false)
 }
 
@@ -131,18 +131,18 @@ func TestLockoutIsOver(t *testing.T) {
 	var start time.Time // of what locks out
 	for range 5 {
 		start = time.Now()
-		s.open(t, h1, "/", v.header(v.forged())).isRefused(t, closeUnauthorized)
+		s.Open(t, H1, "/", v.header(v.forged())).IsRefused(t, CloseUnauthorized)
 	}
-	c, _ := s.handshake(t, h1, "/", v.header(s.issuer.token()))
-	if _, end := c.last(t, patience); end.code != closeTryAgain {
+	c, _ := s.Handshake(t, H1, "/", v.header(s.Issuer.Token()))
+	if _, end := c.Last(t, Patience); end.Code != CloseTryAgain {
 		t.Errorf("%v, want 1013", end)
 	}
-	eventually(t, patience, func() string {
-		c := s.open(t, h1, "/echo", v.header(s.issuer.token()))
-		if err := c.write(opText, []byte("hello")); err != nil {
+	Eventually(t, Patience, func() string {
+		c := s.Open(t, H1, "/echo", v.header(s.Issuer.Token()))
+		if err := c.Write(OpText, []byte("hello")); err != nil {
 			return err.Error()
 		}
-		if f, err := c.read(); err != nil || string(f.payload) != "hello" {
+		if f, err := c.Read(); err != nil || string(f.Payload) != "hello" {
 			return fmt.Sprint("still locked out: ", err)
 		}
 		return ""
@@ -158,27 +158,27 @@ func TestLockoutIsForNobodyHonest(t *testing.T) {
 	t.Parallel()
 	s := startLockoutSite(t, lockoutSite(behindProxy, "10m", "require claim sub alice"))
 	for name, token := range map[string]string{
-		"expired":         s.issuer.token(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
-		"too early":       s.issuer.token(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}),
-		"another app's":   s.issuer.token(map[string]any{"aud": "another"}),
-		"key not known":   sign(jwt{claims: s.issuer.claims(), header: map[string]any{"kid": "unknown"}}),
-		"a rule not met":  s.issuer.token(map[string]any{"sub": "bob"}),
+		"expired":         s.Issuer.Token(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"too early":       s.Issuer.Token(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}),
+		"another app's":   s.Issuer.Token(map[string]any{"aud": "another"}),
+		"key not known":   Sign(JWT{Claims: s.Issuer.Claims(), Header: map[string]any{"kid": "unknown"}}),
+		"a rule not met":  s.Issuer.Token(map[string]any{"sub": "bob"}),
 		"missing":         "",
-		"no end":          s.issuer.token(map[string]any{"exp": absent}),
-		"wrong algorithm": sign(jwt{alg: "HS256", key: []byte(strings.Repeat("k", 32)), claims: s.issuer.claims()}),
+		"no end":          s.Issuer.Token(map[string]any{"exp": Absent}),
+		"wrong algorithm": Sign(JWT{Alg: "HS256", Key: []byte(strings.Repeat("k", 32)), Claims: s.Issuer.Claims()}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := visitor{s, "198.51.100." + strconv.Itoa(len(name))}
 			for range 10 {
 				if token != "" {
-					if status := s.admits(t, v.header(token)); status == http.StatusSwitchingProtocols {
+					if status := s.Admits(t, v.header(token)); status == http.StatusSwitchingProtocols {
 						t.Fatal("accepted")
 					}
 					continue
 				}
-				c := s.open(t, h1, "/", v.header(""))
-				c.says(t, `{"type":"chat"}`)
-				c.isRefused(t, closeUnauthorized)
+				c := s.Open(t, H1, "/", v.header(""))
+				c.Says(t, `{"type":"chat"}`)
+				c.IsRefused(t, CloseUnauthorized)
 			}
 			v.isLocked(t, false)
 		})
@@ -186,7 +186,7 @@ func TestLockoutIsForNobodyHonest(t *testing.T) {
 	// Two credentials are a client's mistake.
 	v := visitor{s, "198.51.100.200"}
 	for range 10 {
-		c, answer := s.handshake(t, h1, "/?access_token=a&access_token=b", v.header(""))
+		c, answer := s.Handshake(t, H1, "/?access_token=a&access_token=b", v.header(""))
 		if c != nil || answer.StatusCode != http.StatusBadRequest {
 			t.Fatal(answer.Status)
 		}
@@ -201,7 +201,7 @@ func TestAttackLockoutGarbage(t *testing.T) {
 	for n, garbage := range []string{"guess", "a.b.c", "eyJhbGciOiJub25lIn0.e30."} {
 		v := visitor{s, "203.0.113." + strconv.Itoa(n)}
 		for range 5 {
-			v.expects(t, "garbage", v.header(garbage), http.StatusUnauthorized)
+			v.Expects(t, "garbage", v.header(garbage), http.StatusUnauthorized)
 		}
 		v.isLocked(t, true)
 	}
@@ -234,9 +234,9 @@ func TestAttackLockoutSuccess(t *testing.T) {
 		guesser.fails(t, 1)
 		guesser.isLocked(t, false) // a success of the guesser's own
 		other.isLocked(t, false)
-		c := s.open(t, h1, "/", guesser.header(""))
-		c.says(t, login(s.issuer.token()))
-		c.hearsWord(t, "auth_ok")
+		c := s.Open(t, H1, "/", guesser.header(""))
+		c.Says(t, Login(s.Issuer.Token()))
+		c.HearsWord(t, "auth_ok")
 	}
 	guesser.fails(t, 1)
 	guesser.isLocked(t, true)
@@ -253,27 +253,27 @@ func TestAttackLockoutForwarded(t *testing.T) {
 		visitor{s, fmt.Sprint("192.0.2.", n)}.failsByMessage(t, 1)
 	}
 	visitor{s, "192.0.2.99"}.isLocked(t, true)
-	s.expects(t, "without the header", http.Header{"Authorization": {"Bearer " + s.issuer.token()}}, http.StatusTooManyRequests)
+	s.Expects(t, "without the header", http.Header{"Authorization": {"Bearer " + s.Issuer.Token()}}, http.StatusTooManyRequests)
 
 	// A victim that the header has named.
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	victim := loopback(1)
+	victim := Loopback(1)
 	if victim != "127.0.0.1" { // systems that have one loopback address have no victim
-		s.asks(t, http.MethodDelete, "lockouts?all=true", "", `{"released":1}`)
+		s.Asks(t, http.MethodDelete, "lockouts?all=true", "", `{"released":1}`)
 		for range 5 {
 			visitor{s, victim}.fails(t, 1)
 		}
-		c, err := s.openFrom(ctx, victim)
+		c, err := s.OpenFrom(ctx, victim)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.says(t, login(s.issuer.token()))
-		c.hearsWord(t, "auth_ok")
-		c.vanish()
+		c.Says(t, Login(s.Issuer.Token()))
+		c.HearsWord(t, "auth_ok")
+		c.Vanish()
 	}
 	warnings := 0
-	for line := range strings.Lines(s.logs.String()) {
+	for line := range strings.Lines(s.Logs.String()) {
 		if strings.Contains(line, "X-Forwarded-For comes from a proxy that is not trusted") {
 			warnings++
 		}

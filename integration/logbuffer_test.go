@@ -8,17 +8,17 @@ import (
 	"sync/atomic"
 )
 
-// logBuffer keeps what a process writes. It is safe for concurrent use.
-type logBuffer struct {
+// LogBuffer keeps what a process writes. It is safe for concurrent use.
+type LogBuffer struct {
 	mu      sync.Mutex
 	text    strings.Builder
 	changed chan struct{} // closed, and replaced, at each write
 }
 
-func newLogBuffer() *logBuffer { return &logBuffer{changed: make(chan struct{})} }
+func newLogBuffer() *LogBuffer { return &LogBuffer{changed: make(chan struct{})} }
 
 // Write implements io.Writer.
-func (b *logBuffer) Write(p []byte) (int, error) {
+func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.changed)
@@ -27,20 +27,20 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 }
 
 // String returns all that was written.
-func (b *logBuffer) String() string {
+func (b *LogBuffer) String() string {
 	text, _ := b.state()
 	return text
 }
 
 // state returns all that was written, and what is closed when there is more.
-func (b *logBuffer) state() (string, <-chan struct{}) {
+func (b *LogBuffer) state() (string, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String(), b.changed
 }
 
-// entries returns the lines of the log whose message is msg.
-func (b *logBuffer) entries(msg string) []map[string]any {
+// Entries returns the lines of the log whose message is msg.
+func (b *LogBuffer) Entries(msg string) []map[string]any {
 	var found []map[string]any
 	for line := range strings.Lines(b.String()) {
 		var entry map[string]any

@@ -38,8 +38,8 @@ http://{$SITE} {
 // logoutSite is a Caddy with a provider that may log users out of it, and
 // another one that may not.
 type logoutSite struct {
-	*caddyProc
-	idp, other *issuer
+	*Caddy
+	idp, other *Issuer
 	sent       int
 }
 
@@ -47,36 +47,36 @@ func startLogoutSite(t testing.TB) *logoutSite { return startLogoutSiteOf(t, log
 
 func startLogoutSiteOf(t testing.TB, caddyfile string) *logoutSite {
 	t.Helper()
-	s := &logoutSite{idp: newIssuer(t), other: newIssuer(t)}
-	app := newBackend(t)
-	s.caddyProc = startCaddy(t, caddyfile,
-		withEnv("ISSUER", s.idp.URL), withEnv("OTHER", s.other.URL), withEnv("APP", app.addr))
+	s := &logoutSite{idp: NewIssuer(t), other: NewIssuer(t)}
+	app := NewBackend(t)
+	s.Caddy = StartCaddy(t, caddyfile,
+		WithEnv("ISSUER", s.idp.URL), WithEnv("OTHER", s.other.URL), WithEnv("APP", app.Addr))
 	return s
 }
 
 // logoutToken returns a logout token of a provider's.
-func (s *logoutSite) logoutToken(from *issuer, about map[string]any) string {
+func (s *logoutSite) logoutToken(from *Issuer, about map[string]any) string {
 	s.sent++
-	return logoutTokenOf(from, map[string]any{"jti": fmt.Sprint("logout-", s.sent)}, about)
+	return LogoutTokenOf(from, map[string]any{"jti": fmt.Sprint("logout-", s.sent)}, about)
 }
 
-// logoutTokenOf returns a logout token with claims, of which there has to be a
+// LogoutTokenOf returns a logout token with claims, of which there has to be a
 // jti.
-func logoutTokenOf(from *issuer, claims ...map[string]any) string {
-	return sign(jwt{header: map[string]any{"typ": "logout+jwt"}, claims: from.claims(append([]map[string]any{{
+func LogoutTokenOf(from *Issuer, claims ...map[string]any) string {
+	return Sign(JWT{Header: map[string]any{"typ": "logout+jwt"}, Claims: from.Claims(append([]map[string]any{{
 		"aud": "chat-client", "exp": time.Now().Add(2 * time.Minute).Unix(),
 		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
-		"scope":  absent, "sub": absent,
+		"scope":  Absent, "sub": Absent,
 	}}, claims...)...)})
 }
 
-// logout sends a token as the provider does and returns the status.
-func (p *caddyProc) logout(t testing.TB, token string) int {
+// Logout sends a token as the provider does and returns the status.
+func (p *Caddy) Logout(t testing.TB, token string) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	form := strings.NewReader(url.Values{"logout_token": {token}}.Encode())
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.site+"/logout", form)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.Addr+"/logout", form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,18 +95,18 @@ func (p *caddyProc) logout(t testing.TB, token string) int {
 // socket opens one with a token, and shows that it lives.
 func (s *logoutSite) socket(t testing.TB, token string) *websocket.Conn {
 	t.Helper()
-	conn, _ := mustDial(t, s.site, bearer("/", token))
-	mustEcho(t, conn, "before")
+	conn, _ := MustDial(t, s.Addr, Bearer("/", token))
+	MustEcho(t, conn, "before")
 	return conn
 }
 
 // wantEnded: the socket gets code 3000, and its token opens no new one.
 func (s *logoutSite) wantEnded(t testing.TB, conn *websocket.Conn, token string) {
 	t.Helper()
-	if end := closeOf(t, conn); end.Code != 3000 {
+	if end := CloseOf(t, conn); end.Code != 3000 {
 		t.Errorf("closed with %v, want 3000", end)
 	}
-	refused(t, s.site, bearer("/", token), http.StatusUnauthorized)
+	Refused(t, s.Addr, Bearer("/", token), http.StatusUnauthorized)
 }
 
 // TestLogoutEndsSession: a logout that names a session ends the sockets of
@@ -114,27 +114,27 @@ func (s *logoutSite) wantEnded(t testing.TB, conn *websocket.Conn, token string)
 func TestLogoutEndsSession(t *testing.T) {
 	t.Parallel()
 	s := startLogoutSite(t)
-	first := s.idp.token(map[string]any{"sid": "s1"})
-	second := s.idp.token(map[string]any{"sid": "s2"})
-	foreign := s.other.token(map[string]any{"sid": "s1"})
+	first := s.idp.Token(map[string]any{"sid": "s1"})
+	second := s.idp.Token(map[string]any{"sid": "s2"})
+	foreign := s.other.Token(map[string]any{"sid": "s1"})
 	a, b, c := s.socket(t, first), s.socket(t, second), s.socket(t, foreign)
 	token := s.logoutToken(s.idp, map[string]any{"sid": "s1", "sub": "alice"})
-	if status := s.logout(t, token); status != http.StatusOK {
+	if status := s.Logout(t, token); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	s.wantEnded(t, a, first)
-	mustEcho(t, b, "another session")
-	mustEcho(t, c, "another issuer")
-	if status := s.logout(t, token); status != http.StatusBadRequest {
+	MustEcho(t, b, "another session")
+	MustEcho(t, c, "another issuer")
+	if status := s.Logout(t, token); status != http.StatusBadRequest {
 		t.Errorf("the same token again: status %d", status)
 	}
-	if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sid": "unknown"})); status != http.StatusOK {
+	if status := s.Logout(t, s.logoutToken(s.idp, map[string]any{"sid": "unknown"})); status != http.StatusOK {
 		t.Errorf("a session without sockets: status %d", status)
 	}
-	if status := s.logout(t, s.logoutToken(s.other, map[string]any{"sid": "s2"})); status != http.StatusBadRequest {
+	if status := s.Logout(t, s.logoutToken(s.other, map[string]any{"sid": "s2"})); status != http.StatusBadRequest {
 		t.Errorf("a provider that may not: status %d", status)
 	}
-	mustEcho(t, b, "still")
+	MustEcho(t, b, "still")
 }
 
 // TestLogoutEndsSubject: a logout that names a user alone ends all that the
@@ -142,18 +142,18 @@ func TestLogoutEndsSession(t *testing.T) {
 func TestLogoutEndsSubject(t *testing.T) {
 	t.Parallel()
 	s := startLogoutSite(t)
-	alice := s.idp.token(map[string]any{"sid": "s1"})
-	bob := s.idp.token(map[string]any{"sub": "bob"})
-	foreign := s.other.token()
+	alice := s.idp.Token(map[string]any{"sid": "s1"})
+	bob := s.idp.Token(map[string]any{"sub": "bob"})
+	foreign := s.other.Token()
 	a, b, c := s.socket(t, alice), s.socket(t, bob), s.socket(t, foreign)
-	if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sub": "alice"})); status != http.StatusOK {
+	if status := s.Logout(t, s.logoutToken(s.idp, map[string]any{"sub": "alice"})); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	s.wantEnded(t, a, alice)
-	mustEcho(t, b, "another user")
-	mustEcho(t, c, "another issuer's user")
+	MustEcho(t, b, "another user")
+	MustEcho(t, c, "another issuer's user")
 	// Issued in a later second, as clocks may be ahead.
-	later := s.idp.token(map[string]any{"iat": time.Now().Add(5 * time.Second).Unix()})
+	later := s.idp.Token(map[string]any{"iat": time.Now().Add(5 * time.Second).Unix()})
 	s.socket(t, later)
 }
 
@@ -162,12 +162,12 @@ func TestLogoutEndsSubject(t *testing.T) {
 func TestAttackLogoutByOwnToken(t *testing.T) {
 	t.Parallel()
 	s := startLogoutSite(t)
-	token := s.idp.token(map[string]any{"aud": []string{"chat", "chat-client"}, "sid": "s1"})
+	token := s.idp.Token(map[string]any{"aud": []string{"chat", "chat-client"}, "sid": "s1"})
 	conn := s.socket(t, token)
-	if status := s.logout(t, token); status != http.StatusBadRequest {
+	if status := s.Logout(t, token); status != http.StatusBadRequest {
 		t.Errorf("status %d, want 400", status)
 	}
-	mustEcho(t, conn, "after")
+	MustEcho(t, conn, "after")
 	s.socket(t, token)
 }
 
@@ -178,24 +178,24 @@ func TestLogoutWithoutSessionsInTokens(t *testing.T) {
 	t.Parallel()
 	start := func(lines string) (*logoutSite, *websocket.Conn, string) {
 		s := startLogoutSiteOf(t, logoutConfig(lines, ""))
-		token := s.idp.token(map[string]any{"sid": absent})
+		token := s.idp.Token(map[string]any{"sid": Absent})
 		conn := s.socket(t, token)
-		if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1", "sub": "alice"})); status != http.StatusOK {
+		if status := s.Logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1", "sub": "alice"})); status != http.StatusOK {
 			t.Fatalf("status %d", status)
 		}
 		return s, conn, token
 	}
 	s, conn, _ := start("")
-	mustEcho(t, conn, "after")
-	eventually(t, patience, func() string {
-		if !strings.Contains(s.logs.String(), "set all_sessions") {
+	MustEcho(t, conn, "after")
+	Eventually(t, Patience, func() string {
+		if !strings.Contains(s.Logs.String(), "set all_sessions") {
 			return "no warning"
 		}
 		return ""
 	})
 	s, conn, token := start("all_sessions")
 	s.wantEnded(t, conn, token)
-	s.socket(t, s.idp.token(map[string]any{"sid": absent, "iat": time.Now().Add(5 * time.Second).Unix()}))
+	s.socket(t, s.idp.Token(map[string]any{"sid": Absent, "iat": time.Now().Add(5 * time.Second).Unix()}))
 }
 
 // TestLogoutReachesPolling: who has logged in by polling is logged out as
@@ -203,21 +203,21 @@ func TestLogoutWithoutSessionsInTokens(t *testing.T) {
 func TestLogoutReachesPolling(t *testing.T) {
 	t.Parallel()
 	s := startLogoutSiteOf(t, logoutConfig("", "from first_message {\nearly\n}\ndialect socketio\nhttp authenticate"))
-	url := "http://" + s.site + "/socket.io/" + polling("here")
-	login := loginPacket(s.idp.token(map[string]any{"sid": "s1"}))
-	if status := poll(t, http.MethodPost, url, login); status == http.StatusUnauthorized {
+	url := "http://" + s.Addr + "/socket.io/" + Polling("here")
+	login := LoginPacket(s.idp.Token(map[string]any{"sid": "s1"}))
+	if status := Poll(t, http.MethodPost, url, login); status == http.StatusUnauthorized {
 		t.Fatalf("login: answered %d", status)
 	}
-	if status := poll(t, http.MethodPost, url, "2"); status == http.StatusUnauthorized {
+	if status := Poll(t, http.MethodPost, url, "2"); status == http.StatusUnauthorized {
 		t.Fatalf("after the login: answered %d", status)
 	}
-	if status := s.logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1"})); status != http.StatusOK {
+	if status := s.Logout(t, s.logoutToken(s.idp, map[string]any{"sid": "s1"})); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	for name, request := range map[string][2]string{
 		"a message": {http.MethodPost, "2"}, "a poll": {http.MethodGet, ""}, "a login with the same token": {http.MethodPost, login},
 	} {
-		if status := poll(t, request[0], url, request[1]); status != http.StatusUnauthorized {
+		if status := Poll(t, request[0], url, request[1]); status != http.StatusUnauthorized {
 			t.Errorf("%s after the logout: answered %d, want 401", name, status)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// filtered is the log configuration that the docs recommend, at debug level,
+// LogFilter is the log configuration that the docs recommend, at debug level,
 // where Caddy says most.
-const logFilter = `
+const LogFilter = `
 		format filter {
 			uri websocket_credential ticket
 			request>uri websocket_credential ticket
@@ -28,10 +28,10 @@ const logFilter = `
 
 const logsConfig = `{
 	debug
-	log default {` + logFilter + `	}
+	log default {` + LogFilter + `	}
 }
 (site) {
-	log {` + logFilter + `	}
+	log {` + LogFilter + `	}
 	handle_errors {
 		respond "{http.websocket_auth.error}"
 	}
@@ -71,22 +71,22 @@ http://{$SITE3} {
 }`
 
 // carriers are all ways in which a request carries a credential of logsConfig.
-func carriers(path, token string) []handshake {
-	list := []handshake{
-		bearer(path, token),
-		{path: path + "?a=1&access_token=" + token},
-		{path: path + "?ticket=" + token},
-		{path: path + "?ACCESS_TOKEN=" + token + "&access%5ftoken=" + token},
-		{path: path, header: http.Header{"X-Token": {token}}},
-		{path: path, header: http.Header{"X-Token": {"Bearer " + token, token}}},
-		{path: path, header: http.Header{"Cookie": {"session=" + token}, "Origin": {"null"}}},
-		{path: path, header: http.Header{"Referer": {"https://app.example.com/?access_token=" + token}}},
+func carriers(path, token string) []Handshake {
+	list := []Handshake{
+		Bearer(path, token),
+		{Path: path + "?a=1&access_token=" + token},
+		{Path: path + "?ticket=" + token},
+		{Path: path + "?ACCESS_TOKEN=" + token + "&access%5ftoken=" + token},
+		{Path: path, Header: http.Header{"X-Token": {token}}},
+		{Path: path, Header: http.Header{"X-Token": {"Bearer " + token, token}}},
+		{Path: path, Header: http.Header{"Cookie": {"session=" + token}, "Origin": {"null"}}},
+		{Path: path, Header: http.Header{"Referer": {"https://app.example.com/?access_token=" + token}}},
 	}
-	for _, form := range formCases {
-		if strings.HasPrefix(form.name, "bare") && strings.Count(token, ".") != 2 {
+	for _, form := range FormCases {
+		if strings.HasPrefix(form.Name, "bare") && strings.Count(token, ".") != 2 {
 			continue // nothing tells it from a subprotocol's name
 		}
-		list = append(list, handshake{path: path, subprotocols: form.offer(token)})
+		list = append(list, Handshake{Path: path, Subprotocols: form.Offer(token)})
 	}
 	return list
 }
@@ -96,50 +96,50 @@ func carriers(path, token string) []handshake {
 // access log, the error log, the default log.
 func TestNoCredentialInLogs(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	wrong := newRawBackend(t, func(r *http.Request) string { return switching(r, "Upgrade: h2c") })
-	p := startCaddy(t, logsConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr), withEnv("WRONG", wrong.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	wrong := NewRawBackend(t, func(r *http.Request) string { return Switching(r, "Upgrade: h2c") })
+	p := StartCaddy(t, logsConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr), WithEnv("WRONG", wrong.Addr))
 	tokens := map[string]string{
-		"good":        i.token(),
-		"other app's": i.token(map[string]any{"aud": "another"}),
-		"expired":     i.token(map[string]any{"exp": 1}),
-		"stranger's":  sign(jwt{key: strangerKey(), claims: i.claims()}),
-		"unknown key": sign(jwt{header: map[string]any{"kid": "canary-kid"}, claims: i.claims()}),
-		"unsigned":    sign(jwt{header: map[string]any{"alg": "none"}, claims: i.claims(), signature: []byte{}}),
+		"good":        i.Token(),
+		"other app's": i.Token(map[string]any{"aud": "another"}),
+		"expired":     i.Token(map[string]any{"exp": 1}),
+		"stranger's":  Sign(JWT{Key: StrangerKey(), Claims: i.Claims()}),
+		"unknown key": Sign(JWT{Header: map[string]any{"kid": "canary-kid"}, Claims: i.Claims()}),
+		"unsigned":    Sign(JWT{Header: map[string]any{"alg": "none"}, Claims: i.Claims(), Signature: []byte{}}),
 		"no JWT":      "canary-opaque-token-0123456789",
-		"odd claims":  i.token(map[string]any{"sub": []any{"canary-claim"}}),
+		"odd claims":  i.Token(map[string]any{"sub": []any{"canary-claim"}}),
 	}
 	for name, token := range tokens {
 		for n, h := range carriers("/logs", token) {
-			for _, addr := range []string{p.site, p.site2, p.site3} {
-				if conn, _, err := dial(t, addr, h); err == nil {
+			for _, addr := range []string{p.Addr, p.Addr2, p.Addr3} {
+				if conn, _, err := Dial(t, addr, h); err == nil {
 					_ = conn.Close()
 				}
 			}
-			header := h.header.Clone()
-			if len(h.subprotocols) > 0 {
-				header = http.Header{"Sec-Websocket-Protocol": {strings.Join(h.subprotocols, ", ")}}
+			header := h.Header.Clone()
+			if len(h.Subprotocols) > 0 {
+				header = http.Header{"Sec-Websocket-Protocol": {strings.Join(h.Subprotocols, ", ")}}
 			}
-			request(t, http.MethodGet, "http://"+p.site3+h.path, header)
-			conn := dialRaw(t, p.site)
-			conn.send(t, strings.Replace(upgrade(p.site, h.path, lines(header)...), "Upgrade: websocket", "Upgrade: h2c, websocket", 1))
-			if resp := conn.response(t); resp.StatusCode != http.StatusBadRequest {
+			Request(t, http.MethodGet, "http://"+p.Addr3+h.Path, header)
+			conn := DialRaw(t, p.Addr)
+			conn.Send(t, strings.Replace(Upgrade(p.Addr, h.Path, lines(header)...), "Upgrade: websocket", "Upgrade: h2c, websocket", 1))
+			if resp := conn.Response(t); resp.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s token, way %d: a list answered %s", name, n, resp.Status)
 			}
 			_ = conn.Close()
 		}
 	}
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
-	log := p.logs.String()
+	log := p.Logs.String()
 	for _, msg := range []string{"handled request", "request refused", "socket opened", "socket ended", "upstream roundtrip"} {
-		if len(p.logs.entries(msg)) == 0 {
+		if len(p.Logs.Entries(msg)) == 0 {
 			t.Errorf("the log has no line %q, so the test shows nothing", msg)
 		}
 	}
 	for name, token := range tokens {
-		for _, secret := range pieces(token) {
+		for _, secret := range Pieces(token) {
 			if before, after, found := strings.Cut(log, secret); found {
 				line := before[strings.LastIndexByte(before, '\n')+1:]
 				t.Errorf("%s token is in the log: %s<here>%.200s", name, line, after)
@@ -165,9 +165,9 @@ func lines(h http.Header) []string {
 	return all
 }
 
-// pieces are what must be nowhere of a token: its signature and its claims, in
+// Pieces are what must be nowhere of a token: its signature and its claims, in
 // clear and as URLs and the subprotocol forms encode it.
-func pieces(token string) []string {
+func Pieces(token string) []string {
 	all := []string{token, url.QueryEscape(token), escapeAll(token)}
 	secret := token
 	if parts := strings.Split(token, "."); len(parts) == 3 {
@@ -178,7 +178,7 @@ func pieces(token string) []string {
 		}
 	}
 	for skip := range 3 { // wherever in what is encoded it begins
-		encoded := b64([]byte(secret[skip:]))
+		encoded := Base64URL([]byte(secret[skip:]))
 		encoded = encoded[:len(encoded)-4]
 		all = append(all, encoded)
 		if other := strings.NewReplacer("-", "+", "_", "/").Replace(encoded); other != encoded {
@@ -191,8 +191,8 @@ func pieces(token string) []string {
 // The access log says who it was and how the socket ended.
 func TestAccessLogFields(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 http://{$SITE} {
 	log
 	websocket_auth {$JWKS} chat {
@@ -201,33 +201,33 @@ http://{$SITE} {
 	reverse_proxy {$BACKEND} {
 		header_up X-Session {http.websocket_auth.session}
 	}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for _, tc := range []struct {
 		path, end string
 		token     string
 		finish    func(conn *websocket.Conn)
 	}{
-		{"/closed", "client_closed", i.token(), func(conn *websocket.Conn) {
+		{"/closed", "client_closed", i.Token(), func(conn *websocket.Conn) {
 			_ = conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""))
-			closeOf(t, conn)
+			CloseOf(t, conn)
 		}},
-		{"/gone", "client_gone", i.token(), func(conn *websocket.Conn) { _ = conn.Close() }},
-		{"/expired", "expired", i.expiring(soon(2 * time.Second)), func(conn *websocket.Conn) {
-			if got := closeOf(t, conn); got.Code != 3000 || got.Text != "token expired" {
+		{"/gone", "client_gone", i.Token(), func(conn *websocket.Conn) { _ = conn.Close() }},
+		{"/expired", "expired", i.Expiring(Soon(2 * time.Second)), func(conn *websocket.Conn) {
+			if got := CloseOf(t, conn); got.Code != 3000 || got.Text != "token expired" {
 				t.Errorf("closed with %d %q", got.Code, got.Text)
 			}
 		}},
-		{"/broken", "client_protocol_error", i.token(), func(conn *websocket.Conn) {
+		{"/broken", "client_protocol_error", i.Token(), func(conn *websocket.Conn) {
 			_, _ = conn.NetConn().Write([]byte("\x81\x01x"))
-			closeOf(t, conn)
+			CloseOf(t, conn)
 		}},
 	} {
-		conn, _ := mustDial(t, p.site, bearer(tc.path, tc.token))
-		mustEcho(t, conn, "hello")
+		conn, _ := MustDial(t, p.Addr, Bearer(tc.path, tc.token))
+		MustEcho(t, conn, "hello")
 		tc.finish(conn)
-		session := b.wait(t, tc.path).header.Get("X-Session")
-		p.waitLog(t, `"websocket_end":"`+tc.end+`"`)
-		for _, entry := range p.logs.entries("handled request") {
+		session := b.Wait(t, tc.path).Header.Get("X-Session")
+		p.WaitLog(t, `"websocket_end":"`+tc.end+`"`)
+		for _, entry := range p.Logs.Entries("handled request") {
 			if entry["websocket_end"] != tc.end {
 				continue
 			}
@@ -237,9 +237,9 @@ http://{$SITE} {
 			}
 		}
 	}
-	refused(t, p.site, handshake{path: "/refused"}, http.StatusUnauthorized)
-	p.waitLog(t, `"request refused"`)
-	if entry := p.logs.entries("request refused")[0]; entry["reason"] != "missing_credential" ||
+	Refused(t, p.Addr, Handshake{Path: "/refused"}, http.StatusUnauthorized)
+	p.WaitLog(t, `"request refused"`)
+	if entry := p.Logs.Entries("request refused")[0]; entry["reason"] != "missing_credential" ||
 		entry["site"] != "the chat" || entry["client_ip"] != "127.0.0.1" {
 		t.Errorf("the refusal's line is %v", entry)
 	}
@@ -249,26 +249,26 @@ http://{$SITE} {
 // second, and a later one says how many were left out.
 func TestLogLimit(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	p := startCaddy(t, `
+	i := NewIssuer(t)
+	p := StartCaddy(t, `
 http://{$SITE} {
 	websocket_auth {$JWKS} chat
 	respond ok
-}`, withEnv("JWKS", i.jwksURL()))
+}`, WithEnv("JWKS", i.JWKSURL()))
 	suppressed := func() bool {
-		for _, entry := range p.logs.entries("request refused") {
+		for _, entry := range p.Logs.Entries("request refused") {
 			if n, ok := entry["suppressed"].(float64); ok && n > 0 {
 				return true
 			}
 		}
 		return false
 	}
-	eventually(t, patience, func() string {
+	Eventually(t, Patience, func() string {
 		const atOnce = 100 // in one piece: a busy machine may answer few in a second
-		conn := dialRaw(t, p.site)
-		conn.send(t, strings.Repeat(upgrade(p.site, "/"), atOnce))
+		conn := DialRaw(t, p.Addr)
+		conn.Send(t, strings.Repeat(Upgrade(p.Addr, "/"), atOnce))
 		for range atOnce {
-			answer := conn.response(t)
+			answer := conn.Response(t)
 			if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusUnauthorized {
 				t.Fatal(answer.Status, err)
 			}
@@ -279,7 +279,7 @@ http://{$SITE} {
 		return ""
 	})
 	perSecond := make(map[string]int)
-	for _, entry := range p.logs.entries("request refused") {
+	for _, entry := range p.Logs.Entries("request refused") {
 		perSecond[fmt.Sprintf("%.0f", entry["ts"].(float64)-0.5)]++
 	}
 	for second, n := range perSecond {
@@ -292,24 +292,24 @@ http://{$SITE} {
 // Without the filter the log holds tokens, and a warning says so, once.
 func TestWarningWithoutFilter(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 http://{$SITE} {
 	websocket_auth {$JWKS} chat
 	reverse_proxy {$BACKEND}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	mustDial(t, p.site, bearer("/", i.token()))
-	warnings := func() int { return strings.Count(p.logs.String(), "no log has the websocket_credential") }
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	MustDial(t, p.Addr, Bearer("/", i.Token()))
+	warnings := func() int { return strings.Count(p.Logs.String(), "no log has the websocket_credential") }
 	if warnings() > 0 {
 		t.Error("warned about an Authorization header, which Caddy redacts")
 	}
 	for range 3 {
-		mustDial(t, p.site, handshake{path: "/?access_token=" + i.token()})
+		MustDial(t, p.Addr, Handshake{Path: "/?access_token=" + i.Token()})
 	}
 	if n := warnings(); n != 1 {
 		t.Errorf("%d warnings, want 1", n)
 	}
-	if n := strings.Count(p.logs.String(), "set stream_close_delay in it"); n != 1 {
+	if n := strings.Count(p.Logs.String(), "set stream_close_delay in it"); n != 1 {
 		t.Errorf("%d warnings about reverse_proxy, want 1", n)
 	}
 }

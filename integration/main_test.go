@@ -64,9 +64,9 @@ func beside() error {
 	return flag.Set("test.parallel", "8")
 }
 
-// testCaddy returns the path of the program of testcaddy, which is built when a
-// test first needs it.
-var testCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", module+"/integration/testcaddy") })
+// BuildTestCaddy returns the path of the program of testcaddy, which is built
+// when a test first needs it.
+var BuildTestCaddy = sync.OnceValues(func() (string, error) { return build("testcaddy", module+"/integration/testcaddy") })
 
 // module is what the programs that are built belong to.
 const module = "github.com/caddy-websocket-auth/caddy-websocket-auth"

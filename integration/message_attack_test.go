@@ -13,44 +13,44 @@ import (
 // by byte gets no more of it, and no more with pings in between.
 func TestAttackTrickledLogin(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "from first_message {\nwithin 2s\n}"}
-	tryEachPeerVersion(t, o, nil, func(t testing.TB, s *peerSite, version string) {
-		lag := measureLag(t)
-		silent := s.open(t, version, "/", noHeader)
+	o := SiteOptions{Directives: "from first_message {\nwithin 2s\n}"}
+	TryEachPeerVersion(t, o, nil, func(t testing.TB, s *PeerSite, version string) {
+		lag := MeasureLag(t)
+		silent := s.Open(t, version, "/", NoHeader)
 		start := time.Now()
-		c := s.open(t, version, "/", noHeader)
+		c := s.Open(t, version, "/", NoHeader)
 		gone := make(chan error, 1)
-		go func() { gone <- trickle(c, login(s.issuer.token())) }()
-		heard := c.beforeClose(t, closeTimeout)
+		go func() { gone <- trickle(c, Login(s.Issuer.Token())) }()
+		heard := c.beforeClose(t, CloseTimeout)
 		at := time.Now()
 		if len(heard) != 1 || !strings.Contains(heard[0], "auth_error") {
 			t.Errorf("before the close frame came %q", heard)
 		}
 		// One socket was opened before start was looked at, one after.
-		lag.inTime(t, "close frame", start.Add(1900*time.Millisecond), at, time.Second)
-		silent.isRefused(t, closeTimeout)
-		if err := receive(t, "end of the trickle", gone, patience); err == nil {
+		lag.InTime(t, "close frame", start.Add(1900*time.Millisecond), at, time.Second)
+		silent.IsRefused(t, CloseTimeout)
+		if err := Receive(t, "end of the trickle", gone, Patience); err == nil {
 			t.Error("all of the login could be sent")
 		}
-		s.logsReason(t, "login_timeout")
-		s.unasked(t)
+		s.LogsReason(t, "login_timeout")
+		s.Unasked(t)
 	})
 }
 
 // trickle sends a message byte by byte, in fragments of one, with a ping
 // after each. It returns nil if all of it was taken.
-func trickle(c *wsConn, message string) error {
+func trickle(c *Conn, message string) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	first := byte(opText)
+	first := byte(OpText)
 	for i := range message {
-		frame := append(clientFrame(first, []byte{message[i]}), clientFrame(0x80|opPing, nil)...)
+		frame := append(ClientFrame(first, []byte{message[i]}), ClientFrame(0x80|OpPing, nil)...)
 		for _, b := range frame {
-			if err := c.writeRaw([]byte{b}); err != nil {
+			if err := c.WriteRaw([]byte{b}); err != nil {
 				return err
 			}
 		}
-		first = opContinuation
+		first = OpContinuation
 		<-ticker.C
 	}
 	return nil
@@ -58,20 +58,20 @@ func trickle(c *wsConn, message string) error {
 
 // beforeClose returns the messages before a close frame with code, which it
 // does not answer.
-func (c *wsConn) beforeClose(t testing.TB, code uint16) (texts []string) {
+func (c *Conn) beforeClose(t testing.TB, code uint16) (texts []string) {
 	t.Helper()
-	err := c.within(patience, func() error {
+	err := c.Within(Patience, func() error {
 		for {
-			f, err := c.read()
+			f, err := c.Read()
 			if err != nil {
 				return err
 			}
-			if f.opcode != opPong {
-				texts = append(texts, string(f.payload))
+			if f.Opcode != OpPong {
+				texts = append(texts, string(f.Payload))
 			}
 		}
 	})
-	if end, ok := errors.AsType[*closed](err); !ok || end.code != code {
+	if end, ok := errors.AsType[*ClosedError](err); !ok || end.Code != code {
 		t.Errorf("%v, want a close frame with %d", err, code)
 	}
 	return texts
@@ -81,41 +81,41 @@ func (c *wsConn) beforeClose(t testing.TB, code uint16) (texts []string) {
 // may be shorter.
 func fragments(message string, n int) []byte {
 	var all []byte
-	first := byte(opText)
+	first := byte(OpText)
 	for len(message) > n {
-		all = append(all, clientFrame(first, []byte(message[:n]))...)
-		message, first = message[n:], opContinuation
+		all = append(all, ClientFrame(first, []byte(message[:n]))...)
+		message, first = message[n:], OpContinuation
 	}
-	return append(all, clientFrame(0x80|first, []byte(message))...)
+	return append(all, ClientFrame(0x80|first, []byte(message))...)
 }
 
 // TestFirstMessageFragmented: a login may be in fragments, with control frames
 // between them and with a rune in two of them, and its frames in any pieces.
 func TestFirstMessageFragmented(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, firstMessage(), nil, func(t *testing.T, s *peerSite, version string) {
-		token := s.issuer.token()
+	ForEachPeerVersion(t, FirstMessage(), nil, func(t *testing.T, s *PeerSite, version string) {
+		token := s.Issuer.Token()
 		message := `{"type":"auth","greeting":"Grüße, 日本","token":"` + token + `"}`
 		for name, frames := range map[string][]byte{
 			"one byte each": fragments(message, 1),
 			"seven":         fragments(message, 7),
 			"with a ping": bytes.Join([][]byte{
-				clientFrame(opText, []byte(message[:50])), clientFrame(0x80|opPing, []byte("ping")),
-				clientFrame(opContinuation, nil), clientFrame(0x80|opContinuation, []byte(message[50:])),
+				ClientFrame(OpText, []byte(message[:50])), ClientFrame(0x80|OpPing, []byte("ping")),
+				ClientFrame(OpContinuation, nil), ClientFrame(0x80|OpContinuation, []byte(message[50:])),
 			}, nil),
 		} {
-			c := s.open(t, version, "/", noHeader)
-			if err := c.writeRaw(append(frames, clientFrame(0x80|opText, []byte("next"))...)); err != nil {
+			c := s.Open(t, version, "/", NoHeader)
+			if err := c.WriteRaw(append(frames, ClientFrame(0x80|OpText, []byte("next"))...)); err != nil {
 				t.Fatal(err)
 			}
 			if name == "with a ping" {
-				if f := c.mustRead(t); f.opcode != opPong || string(f.payload) != "ping" {
-					t.Fatalf("opcode %#x with %q, want the pong", f.opcode, f.payload)
+				if f := c.MustRead(t); f.Opcode != OpPong || string(f.Payload) != "ping" {
+					t.Fatalf("opcode %#x with %q, want the pong", f.Opcode, f.Payload)
 				}
 			}
-			c.accepted(t, time.Now().Add(time.Hour))
-			s.socket(t).hears(t, "next")
-			c.vanish()
+			c.Accepted(t, time.Now().Add(time.Hour))
+			s.Socket(t).Hears(t, "next")
+			c.Vanish()
 		}
 	})
 }
@@ -124,25 +124,25 @@ func TestFirstMessageFragmented(t *testing.T) {
 // whatever is in them.
 func attackFrames(t testing.TB, token string) []attackFrame {
 	t.Helper()
-	good := login(token)
-	text := func(s string) []byte { return clientFrame(0x80|opText, []byte(s)) }
+	good := Login(token)
+	text := func(s string) []byte { return ClientFrame(0x80|OpText, []byte(s)) }
 	return []attackFrame{
-		{"binary", clientFrame(0x80|opBinary, []byte(good)), closeUnauthorized, "missing_credential", true},
-		{"compressed", clientFrame(0x80|rsv1|opText, deflate(t, good)), closeProtocol, "", false},
-		{"reserved bit", clientFrame(0x80|0x20|opText, []byte(good)), closeProtocol, "", false},
-		{"unmasked", append([]byte{0x81, 5}, "hello"...), closeProtocol, "", false},
-		{"continuation of nothing", clientFrame(0x80|opContinuation, []byte(good)), closeProtocol, "", false},
-		{"too big", text(login(strings.Repeat("a", 17<<10))), closeTooBig, "message_too_big", false},
-		{"announced too big", hugeFrame(), closeTooBig, "message_too_big", false},
-		{"too big in fragments", fragments(login(strings.Repeat("a", 17<<10)), 1000), closeTooBig, "message_too_big", false},
-		{"not UTF-8", text(`{"type":"auth","x":"` + "\xff" + `","token":"` + token + `"}`), closeNotUTF8, "message_not_text", false},
-		{"cut inside a rune", fragments(good+"\xe6\x97", len(good)+1), closeNotUTF8, "message_not_text", false},
-		{"overlong UTF-8", text(`{"type":"auth","x":"` + "\xc0\xaf" + `","token":"` + token + `"}`), closeNotUTF8, "message_not_text", false},
-		{"credential twice", text(`{"type":"auth","token":"` + token + `","token":"other"}`), closePolicy, "bad_message", false},
-		{"credential twice, escaped", text(`{"type":"auth","token":"other","\u0074oken":"` + token + `"}`), closePolicy, "bad_message", false},
-		{"type twice", text(`{"type":"auth","type":"hello","token":"` + token + `"}`), closePolicy, "bad_message", false},
-		{"4097 fragments", empties(4096, good), closePolicy, "bad_message", false},
-		{"65 messages", bytes.Repeat(text(`{"type":"hello"}`), 65), closeUnauthorized, "missing_credential", true},
+		{"binary", ClientFrame(0x80|OpBinary, []byte(good)), CloseUnauthorized, "missing_credential", true},
+		{"compressed", ClientFrame(0x80|RSV1|OpText, Deflate(t, good)), CloseProtocol, "", false},
+		{"reserved bit", ClientFrame(0x80|0x20|OpText, []byte(good)), CloseProtocol, "", false},
+		{"unmasked", append([]byte{0x81, 5}, "hello"...), CloseProtocol, "", false},
+		{"continuation of nothing", ClientFrame(0x80|OpContinuation, []byte(good)), CloseProtocol, "", false},
+		{"too big", text(Login(strings.Repeat("a", 17<<10))), CloseTooBig, "message_too_big", false},
+		{"announced too big", HugeFrame(), CloseTooBig, "message_too_big", false},
+		{"too big in fragments", fragments(Login(strings.Repeat("a", 17<<10)), 1000), CloseTooBig, "message_too_big", false},
+		{"not UTF-8", text(`{"type":"auth","x":"` + "\xff" + `","token":"` + token + `"}`), CloseNotUTF8, "message_not_text", false},
+		{"cut inside a rune", fragments(good+"\xe6\x97", len(good)+1), CloseNotUTF8, "message_not_text", false},
+		{"overlong UTF-8", text(`{"type":"auth","x":"` + "\xc0\xaf" + `","token":"` + token + `"}`), CloseNotUTF8, "message_not_text", false},
+		{"credential twice", text(`{"type":"auth","token":"` + token + `","token":"other"}`), ClosePolicy, "bad_message", false},
+		{"credential twice, escaped", text(`{"type":"auth","token":"other","\u0074oken":"` + token + `"}`), ClosePolicy, "bad_message", false},
+		{"type twice", text(`{"type":"auth","type":"hello","token":"` + token + `"}`), ClosePolicy, "bad_message", false},
+		{"4097 fragments", empties(4096, good), ClosePolicy, "bad_message", false},
+		{"65 messages", bytes.Repeat(text(`{"type":"hello"}`), 65), CloseUnauthorized, "missing_credential", true},
 	}
 }
 
@@ -156,34 +156,34 @@ type attackFrame struct {
 
 // empties returns a message of n empty fragments and a last one.
 func empties(n int, message string) []byte {
-	all := clientFrame(opText, nil)
-	all = append(all, bytes.Repeat(clientFrame(opContinuation, nil), n-1)...)
-	return append(all, clientFrame(0x80|opContinuation, []byte(message))...)
+	all := ClientFrame(OpText, nil)
+	all = append(all, bytes.Repeat(ClientFrame(OpContinuation, nil), n-1)...)
+	return append(all, ClientFrame(0x80|OpContinuation, []byte(message))...)
 }
 
 // TestAttackLoginFrames: none of these logs in, and each ends the socket with
 // its code at once. The application is never connected to.
 func TestAttackLoginFrames(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, firstMessage(), nil, func(t *testing.T, s *peerSite, version string) {
-		lag := measureLag(t)
-		for _, tt := range attackFrames(t, s.issuer.token()) {
+	ForEachPeerVersion(t, FirstMessage(), nil, func(t *testing.T, s *PeerSite, version string) {
+		lag := MeasureLag(t)
+		for _, tt := range attackFrames(t, s.Issuer.Token()) {
 			t.Run(tt.name, func(t *testing.T) {
-				c := s.open(t, version, "/", noHeader)
+				c := s.Open(t, version, "/", NoHeader)
 				start := time.Now()
-				go func() { _ = c.writeRaw(tt.frames) }() // may be cut short
+				go func() { _ = c.WriteRaw(tt.frames) }() // may be cut short
 				if tt.told {
-					c.hearsWord(t, "auth_error")
+					c.HearsWord(t, "auth_error")
 				}
-				c.broken(t, tt.code)
-				lag.inTime(t, "close frame", start, time.Now(), 3*time.Second)
+				c.Broken(t, tt.code)
+				lag.InTime(t, "close frame", start, time.Now(), 3*time.Second)
 				if tt.reason != "" {
-					s.logsReason(t, tt.reason)
+					s.LogsReason(t, tt.reason)
 				}
-				c.vanish()
+				c.Vanish()
 			})
 		}
-		s.unasked(t)
+		s.Unasked(t)
 	})
 }
 
@@ -191,67 +191,67 @@ func TestAttackLoginFrames(t *testing.T) {
 // are a login still.
 func TestFirstMessageInManyFragments(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, firstMessage(), nil)
-	c := s.open(t, h1, "/", noHeader)
-	if err := c.writeRaw(empties(4095, login(s.issuer.token()))); err != nil {
+	s := StartPeerSite(t, FirstMessage(), nil)
+	c := s.Open(t, H1, "/", NoHeader)
+	if err := c.WriteRaw(empties(4095, Login(s.Issuer.Token()))); err != nil {
 		t.Fatal(err)
 	}
-	c.accepted(t, time.Now().Add(time.Hour))
-	s.socket(t)
+	c.Accepted(t, time.Now().Add(time.Hour))
+	s.Socket(t)
 }
 
 // TestAttackNestedLogin: 100 KiB of brackets are no login, cost little, and
 // take nobody's stack.
 func TestAttackNestedLogin(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "from first_message {\nmax_size 256KiB\n}"}
-	s := startPeerSite(t, o, nil)
-	lag := measureLag(t)
+	o := SiteOptions{Directives: "from first_message {\nmax_size 256KiB\n}"}
+	s := StartPeerSite(t, o, nil)
+	lag := MeasureLag(t)
 	const depth = 100 << 10
 	for name, message := range map[string]string{
 		"arrays": strings.Repeat("[", depth) + strings.Repeat("]", depth),
-		"objects around the token": strings.Repeat(`{"a":`, depth/5) + login(s.issuer.token()) +
+		"objects around the token": strings.Repeat(`{"a":`, depth/5) + Login(s.Issuer.Token()) +
 			strings.Repeat("}", depth/5),
 		"objects inside the login": `{"type":"auth","a":` + strings.Repeat(`{"a":`, depth/5) + "1" +
 			strings.Repeat("}", depth/5) + "}",
 		"unfinished": strings.Repeat("[", depth),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := s.open(t, h1, "/", noHeader)
+			c := s.Open(t, H1, "/", NoHeader)
 			start := time.Now()
-			c.says(t, message)
-			if _, end := c.last(t, patience); end.code != closeUnauthorized && end.code != closePolicy {
+			c.Says(t, message)
+			if _, end := c.Last(t, Patience); end.Code != CloseUnauthorized && end.Code != ClosePolicy {
 				t.Errorf("%v, want 3000 or 1008", end)
 			}
-			lag.inTime(t, "close frame", start, time.Now(), 3*time.Second)
+			lag.InTime(t, "close frame", start, time.Now(), 3*time.Second)
 		})
 	}
-	s.unasked(t)
-	s.logsIn(t, s.open(t, h1, "/", noHeader))
+	s.Unasked(t)
+	s.LogsIn(t, s.Open(t, H1, "/", NoHeader))
 }
 
 // TestFirstMessageGreetings: what the dialect allows before the login is kept
 // for the application, and reaches it first. There is no end of room for it.
 func TestFirstMessageGreetings(t *testing.T) {
 	t.Parallel()
-	o := firstMessage("dialect json {\nallow /type hello\n}")
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		c := s.open(t, version, "/", noHeader)
+	o := FirstMessage("dialect json {\nallow /type hello\n}")
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		c := s.Open(t, version, "/", NoHeader)
 		hello := func(n int) string { return fmt.Sprintf(`{"type":"hello","n":%d}`, n) }
-		c.says(t, hello(1), hello(2))
-		c.pings(t, "between")
-		s.unasked(t)
-		c.says(t, login(s.issuer.token()), hello(3))
-		c.accepted(t, time.Now().Add(time.Hour))
-		s.socket(t).hears(t, hello(1), hello(2), hello(3))
+		c.Says(t, hello(1), hello(2))
+		c.Pings(t, "between")
+		s.Unasked(t)
+		c.Says(t, Login(s.Issuer.Token()), hello(3))
+		c.Accepted(t, time.Now().Add(time.Hour))
+		s.Socket(t).Hears(t, hello(1), hello(2), hello(3))
 
-		c = s.open(t, version, "/", noHeader)
+		c = s.Open(t, version, "/", NoHeader)
 		var many []string
 		for n := range 70 {
 			many = append(many, hello(n))
 		}
-		c.says(t, many...)
-		c.broken(t, closePolicy)
+		c.Says(t, many...)
+		c.Broken(t, ClosePolicy)
 	})
 }
 
@@ -259,20 +259,20 @@ func TestFirstMessageGreetings(t *testing.T) {
 // answered, and nothing is left of it.
 func TestFirstMessageClientLeaves(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "from header\nfrom first_message {\nwithin 1m\n}"}
-	forEachVersion(t, allVersions, o, func(t *testing.T, s *site, version string) {
-		before := s.footprint(t, version)
-		c := s.open(t, version, "/echo", noHeader)
-		if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+	o := SiteOptions{Directives: "from header\nfrom first_message {\nwithin 1m\n}"}
+	ForEachVersion(t, AllVersions, o, func(t *testing.T, s *Site, version string) {
+		before := s.Footprint(t, version)
+		c := s.Open(t, version, "/echo", NoHeader)
+		if err := c.Write(OpClose, []byte{0x03, 0xe8}); err != nil {
 			t.Fatal(err)
 		}
-		if f, err := c.read(); fmt.Sprint(err) != `closed with 1000 ""` {
+		if f, err := c.Read(); fmt.Sprint(err) != `closed with 1000 ""` {
 			t.Errorf("the answer to a close frame is %v, %v", f, err)
 		}
 		for range 20 {
-			s.open(t, version, "/echo", noHeader).vanish()
+			s.Open(t, version, "/echo", NoHeader).Vanish()
 		}
-		s.closeAll()
-		s.nothingLeft(t, before)
+		s.CloseAll()
+		s.NothingLeft(t, before)
 	})
 }

@@ -13,113 +13,113 @@ import (
 
 // Close codes beside those of the load tests, by number.
 const (
-	closeProtocol  = 1002
-	closeNotUTF8   = 1007
-	closePolicy    = 1008
-	closeTooBig    = 1009
-	closeForbidden = 3003
-	closeTimeout   = 3008
+	CloseProtocol  = 1002
+	CloseNotUTF8   = 1007
+	ClosePolicy    = 1008
+	CloseTooBig    = 1009
+	CloseForbidden = 3003
+	CloseTimeout   = 3008
 )
 
-// firstMessage are the lines of a site whose sockets log in by their first
+// FirstMessage are the lines of a site whose sockets log in by their first
 // message, with more lines.
-func firstMessage(lines ...string) siteOptions {
-	return siteOptions{directives: "from first_message\n" + strings.Join(lines, "\n")}
+func FirstMessage(lines ...string) SiteOptions {
+	return SiteOptions{Directives: "from first_message\n" + strings.Join(lines, "\n")}
 }
 
-// login is the message of the json dialect's that carries a token.
-func login(token string) string { return `{"type":"auth","token":"` + token + `"}` }
+// Login is the message of the json dialect's that carries a token.
+func Login(token string) string { return `{"type":"auth","token":"` + token + `"}` }
 
-// says sends text messages, each as one frame, all in one piece.
-func (c *wsConn) says(t testing.TB, texts ...string) {
+// Says sends text messages, each as one frame, all in one piece.
+func (c *Conn) Says(t testing.TB, texts ...string) {
 	t.Helper()
 	var all []byte
 	for _, text := range texts {
-		all = append(all, clientFrame(0x80|opText, []byte(text))...)
+		all = append(all, ClientFrame(0x80|OpText, []byte(text))...)
 	}
-	if err := c.writeRaw(all); err != nil {
+	if err := c.WriteRaw(all); err != nil {
 		t.Fatalf("the client sending %q: %v", texts, err)
 	}
 }
 
-// pings sends a ping and expects its pong next.
-func (c *wsConn) pings(t testing.TB, text string) {
+// Pings sends a ping and expects its pong next.
+func (c *Conn) Pings(t testing.TB, text string) {
 	t.Helper()
-	if err := c.write(opPing, []byte(text)); err != nil {
+	if err := c.Write(OpPing, []byte(text)); err != nil {
 		t.Fatalf("the client sending a ping: %v", err)
 	}
-	if f := c.mustRead(t); f.opcode != opPong || string(f.payload) != text {
-		t.Fatalf("the client got opcode %#x with %q, want a pong with %q", f.opcode, f.payload, text)
+	if f := c.MustRead(t); f.Opcode != OpPong || string(f.Payload) != text {
+		t.Fatalf("the client got opcode %#x with %q, want a pong with %q", f.Opcode, f.Payload, text)
 	}
 }
 
-// hears expects exactly these text messages next.
-func (c *wsConn) hears(t testing.TB, texts ...string) {
+// Hears expects exactly these text messages next.
+func (c *Conn) Hears(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, want := range texts {
-		if f := c.mustRead(t); f.opcode != opText || string(f.payload) != want {
-			t.Fatalf("the client got opcode %#x with %q, want %q", f.opcode, f.payload, want)
+		if f := c.MustRead(t); f.Opcode != OpText || string(f.Payload) != want {
+			t.Fatalf("the client got opcode %#x with %q, want %q", f.Opcode, f.Payload, want)
 		}
 	}
 }
 
-// word is what the json dialect says.
-type word struct {
+// Word is what the json dialect says.
+type Word struct {
 	Type      string   `json:"type"`
 	ExpiresIn *float64 `json:"expires_in"`
 	Reason    string   `json:"reason"`
 	Session   string   `json:"session"`
 }
 
-// hearsWord expects a message of the json dialect's of this type next.
-func (c *wsConn) hearsWord(t testing.TB, kind string) word {
+// HearsWord expects a message of the json dialect's of this type next.
+func (c *Conn) HearsWord(t testing.TB, kind string) Word {
 	t.Helper()
-	f := c.mustRead(t)
-	var w word
-	if err := json.Unmarshal(f.payload, &w); f.opcode != opText || err != nil || w.Type != kind {
-		t.Fatalf("the client got opcode %#x with %q, want %s", f.opcode, f.payload, kind)
+	f := c.MustRead(t)
+	var w Word
+	if err := json.Unmarshal(f.Payload, &w); f.Opcode != OpText || err != nil || w.Type != kind {
+		t.Fatalf("the client got opcode %#x with %q, want %s", f.Opcode, f.Payload, kind)
 	}
 	return w
 }
 
-// accepted expects to be told that a token is good that ends at exp.
-func (c *wsConn) accepted(t testing.TB, exp time.Time) word {
+// Accepted expects to be told that a token is good that ends at exp.
+func (c *Conn) Accepted(t testing.TB, exp time.Time) Word {
 	t.Helper()
-	w := c.hearsWord(t, "auth_ok")
+	w := c.HearsWord(t, "auth_ok")
 	left := time.Until(exp).Seconds()
 	if w.ExpiresIn == nil {
 		t.Error("not told when the token ends")
-	} else if d := math.Abs(*w.ExpiresIn - left); d > max(3, left/60) && d > busy(3*time.Second).Seconds() {
+	} else if d := math.Abs(*w.ExpiresIn - left); d > max(3, left/60) && d > Busy(3*time.Second).Seconds() {
 		t.Errorf("told that the token ends in %v s, want %v", *w.ExpiresIn, time.Until(exp))
 	}
 	return w
 }
 
-// logsIn logs in with a token that ends in an hour.
-func (s *site) logsIn(t testing.TB, c *wsConn) {
+// LogsIn logs in with a token that ends in an hour.
+func (s *Site) LogsIn(t testing.TB, c *Conn) {
 	t.Helper()
 	exp := time.Now().Add(time.Hour)
-	c.says(t, login(s.issuer.expiring(exp)))
-	c.accepted(t, exp)
+	c.Says(t, Login(s.Issuer.Expiring(exp)))
+	c.Accepted(t, exp)
 }
 
-// last reads until the close frame, answers it and expects a clean end. It
+// Last reads until the close frame, answers it and expects a clean end. It
 // returns the messages before it.
-func (c *wsConn) last(t testing.TB, within time.Duration) (texts []string, end *closed) {
+func (c *Conn) Last(t testing.TB, within time.Duration) (texts []string, end *ClosedError) {
 	t.Helper()
-	err := c.within(within, func() error {
+	err := c.Within(within, func() error {
 		for {
-			f, err := c.read()
+			f, err := c.Read()
 			if errors.As(err, &end) {
-				return c.answerClose(end.code)
+				return c.AnswerClose(end.Code)
 			}
 			if err != nil {
 				return err
 			}
-			if f.opcode == opPong {
+			if f.Opcode == OpPong {
 				continue
 			}
-			texts = append(texts, string(f.payload))
+			texts = append(texts, string(f.Payload))
 		}
 	})
 	if err != nil {
@@ -128,12 +128,12 @@ func (c *wsConn) last(t testing.TB, within time.Duration) (texts []string, end *
 	return texts, end
 }
 
-// closes expects a close frame with code, and before it nothing but these
+// Closes expects a close frame with code, and before it nothing but these
 // messages.
-func (c *wsConn) closes(t testing.TB, code uint16, before ...string) {
+func (c *Conn) Closes(t testing.TB, code uint16, before ...string) {
 	t.Helper()
-	texts, end := c.last(t, patience)
-	if end.code != code {
+	texts, end := c.Last(t, Patience)
+	if end.Code != code {
 		t.Errorf("%v, want %d", end, code)
 	}
 	if fmt.Sprint(texts) != fmt.Sprint(before) {
@@ -141,51 +141,51 @@ func (c *wsConn) closes(t testing.TB, code uint16, before ...string) {
 	}
 }
 
-// broken expects a close frame with code for a client whose frames nobody can
+// Broken expects a close frame with code for a client whose frames nobody can
 // read any more, so that it need not be able to answer.
-func (c *wsConn) broken(t testing.TB, code uint16) {
+func (c *Conn) Broken(t testing.TB, code uint16) {
 	t.Helper()
-	var end *closed
-	err := c.within(patience, func() error { _, err := c.read(); return err })
-	if !errors.As(err, &end) || end.code != code {
+	var end *ClosedError
+	err := c.Within(Patience, func() error { _, err := c.Read(); return err })
+	if !errors.As(err, &end) || end.Code != code {
 		t.Errorf("%v, want a close frame with %d", err, code)
 	}
 }
 
-// answersPing expects a ping of the application's next, and answers it.
-func (c *wsConn) answersPing(t testing.TB) {
+// AnswersPing expects a ping of the application's next, and answers it.
+func (c *Conn) AnswersPing(t testing.TB) {
 	t.Helper()
-	f := c.mustRead(t)
-	if f.opcode != opPing {
-		t.Fatalf("the client got opcode %#x with %q, want a ping", f.opcode, f.payload)
+	f := c.MustRead(t)
+	if f.Opcode != OpPing {
+		t.Fatalf("the client got opcode %#x with %q, want a ping", f.Opcode, f.Payload)
 	}
-	if err := c.write(opPong, f.payload); err != nil {
+	if err := c.Write(OpPong, f.Payload); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// isRefused expects the dialect's word of a refusal, and then a close frame.
-func (c *wsConn) isRefused(t testing.TB, code uint16) {
+// IsRefused expects the dialect's word of a refusal, and then a close frame.
+func (c *Conn) IsRefused(t testing.TB, code uint16) {
 	t.Helper()
-	c.hearsWord(t, "auth_error")
-	c.closes(t, code)
+	c.HearsWord(t, "auth_error")
+	c.Closes(t, code)
 }
 
-// logsReason waits for a line in the log that refuses for this reason.
-func (s *site) logsReason(t testing.TB, reason string) map[string]any {
+// LogsReason waits for a line in the log that refuses for this reason.
+func (s *Site) LogsReason(t testing.TB, reason string) map[string]any {
 	t.Helper()
 	var found map[string]any
-	eventually(t, patience, func() string {
-		for _, entry := range s.logs.entries("request refused") {
+	Eventually(t, Patience, func() string {
+		for _, entry := range s.Logs.Entries("request refused") {
 			if entry["reason"] == reason {
 				found = entry
 				return ""
 			}
 		}
-		return fmt.Sprintf("no line says %q: %v", reason, s.logs.entries("request refused"))
+		return fmt.Sprintf("no line says %q: %v", reason, s.Logs.Entries("request refused"))
 	})
 	return found
 }
 
-// noHeader is for clients that have nothing to say in the handshake.
-var noHeader http.Header
+// NoHeader is for clients that have nothing to say in the handshake.
+var NoHeader http.Header

@@ -52,34 +52,34 @@ func (a *slowApp) serve(conn net.Conn) {
 func TestClientWhileTheApplicationIsDialled(t *testing.T) {
 	t.Parallel()
 	const gone = 10 * time.Second // at most
-	for _, version := range allVersions {
+	for _, version := range AllVersions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			app := startSlowApp(t)
-			o := firstMessage()
-			o.env = []startOption{withEnv("APP", app.addr)}
-			s := startSite(t, o)
-			dialled := func(t *testing.T) *wsConn {
+			o := FirstMessage()
+			o.Env = []StartOption{WithEnv("APP", app.addr)}
+			s := StartSite(t, o)
+			dialled := func(t *testing.T) *Conn {
 				t.Helper()
-				c := s.open(t, version, "/", noHeader)
-				s.logsIn(t, c)
-				receive(t, "handshake at the application", app.asked, patience)
-				c.pings(t, "?")
+				c := s.Open(t, version, "/", NoHeader)
+				s.LogsIn(t, c)
+				Receive(t, "handshake at the application", app.asked, Patience)
+				c.Pings(t, "?")
 				return c
 			}
 			c := dialled(t)
-			if err := c.write(opClose, []byte{0x0F, 0xA1}); err != nil {
+			if err := c.Write(OpClose, []byte{0x0F, 0xA1}); err != nil {
 				t.Fatal(err)
 			}
-			c.broken(t, 4001)
-			receive(t, "the end of the application's connection", app.closed, gone)
+			c.Broken(t, 4001)
+			Receive(t, "the end of the application's connection", app.closed, gone)
 			c = dialled(t)
-			c.vanish()
-			receive(t, "the end of the application's connection", app.closed, gone)
+			c.Vanish()
+			Receive(t, "the end of the application's connection", app.closed, gone)
 			c = dialled(t)
-			c.says(t, "for the application")
-			c.vanish()
-			receive(t, "the end of the application's connection", app.closed, gone+patience)
+			c.Says(t, "for the application")
+			c.Vanish()
+			Receive(t, "the end of the application's connection", app.closed, gone+Patience)
 		})
 	}
 }

@@ -23,28 +23,28 @@ const earlyLines = `from header
 func TestEarlyLogin(t *testing.T) {
 	t.Parallel()
 	const greeting = `{"type":"greeting","n":1}`
-	o := siteOptions{directives: earlyLines}
-	forEachPeerVersion(t, o, func(a *peerApp) { a.greeting = greeting }, func(t *testing.T, s *peerSite, version string) {
-		c := s.open(t, version, "/", noHeader)
-		p := s.socket(t)
-		if user := p.header.Values("X-User"); len(user) != 0 && user[0] != "" {
+	o := SiteOptions{Directives: earlyLines}
+	ForEachPeerVersion(t, o, func(a *PeerApp) { a.Greeting = greeting }, func(t *testing.T, s *PeerSite, version string) {
+		c := s.Open(t, version, "/", NoHeader)
+		p := s.Socket(t)
+		if user := p.Header.Values("X-User"); len(user) != 0 && user[0] != "" {
 			t.Errorf("the application was told %q before the login", user)
 		}
-		c.hears(t, greeting)
-		p.says(t, `{"type":"secret"}`, `{"type":"greeting","n":2}`, "not JSON")
-		c.hears(t, `{"type":"greeting","n":2}`)
-		c.pings(t, "client's")
-		p.pings(t, "application's", nil)
-		c.says(t, `{"type":"pong"}`)
-		p.hears(t, `{"type":"pong"}`)
+		c.Hears(t, greeting)
+		p.Says(t, `{"type":"secret"}`, `{"type":"greeting","n":2}`, "not JSON")
+		c.Hears(t, `{"type":"greeting","n":2}`)
+		c.Pings(t, "client's")
+		p.Pings(t, "application's", nil)
+		c.Says(t, `{"type":"pong"}`)
+		p.Hears(t, `{"type":"pong"}`)
 
-		c.says(t, login(s.issuer.token()), "one", "two")
-		c.accepted(t, time.Now().Add(time.Hour))
-		c.hears(t, `{"type":"secret"}`, "not JSON")
-		p.hears(t, "one", "two")
-		p.says(t, "three")
-		c.hears(t, "three")
-		p.pings(t, "through", c.answersPing)
+		c.Says(t, Login(s.Issuer.Token()), "one", "two")
+		c.Accepted(t, time.Now().Add(time.Hour))
+		c.Hears(t, `{"type":"secret"}`, "not JSON")
+		p.Hears(t, "one", "two")
+		p.Says(t, "three")
+		c.Hears(t, "three")
+		p.Pings(t, "through", c.AnswersPing)
 	})
 }
 
@@ -53,24 +53,24 @@ func TestEarlyLogin(t *testing.T) {
 // nothing of the client's.
 func TestEarlyRefused(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{directives: earlyLines}, nil, func(t *testing.T, s *peerSite, version string) {
+	ForEachPeerVersion(t, SiteOptions{Directives: earlyLines}, nil, func(t *testing.T, s *PeerSite, version string) {
 		for name, tt := range map[string]struct {
 			message string
 			code    uint16
 		}{
-			"bad token":      {login(s.issuer.token(map[string]any{"exp": 1})), closeUnauthorized},
-			"something else": {`{"type":"order","n":1}`, closeUnauthorized},
-			"nothing":        {"", closeTimeout},
+			"bad token":      {Login(s.Issuer.Token(map[string]any{"exp": 1})), CloseUnauthorized},
+			"something else": {`{"type":"order","n":1}`, CloseUnauthorized},
+			"nothing":        {"", CloseTimeout},
 		} {
-			c := s.open(t, version, "/"+name[:3], noHeader)
-			p := s.socket(t)
-			p.says(t, `{"type":"secret"}`)
-			c.pings(t, "so that it has been read")
+			c := s.Open(t, version, "/"+name[:3], NoHeader)
+			p := s.Socket(t)
+			p.Says(t, `{"type":"secret"}`)
+			c.Pings(t, "so that it has been read")
 			if tt.message != "" {
-				c.says(t, tt.message, `{"type":"pong"}`)
+				c.Says(t, tt.message, `{"type":"pong"}`)
 			}
-			c.isRefused(t, tt.code)
-			p.ends(t, closeGoingAway)
+			c.IsRefused(t, tt.code)
+			p.Ends(t, CloseGoingAway)
 		}
 	})
 }
@@ -79,16 +79,16 @@ func TestEarlyRefused(t *testing.T) {
 // message.
 func TestEarlyHandshakeCredential(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{directives: earlyLines}, nil, func(t *testing.T, s *peerSite, version string) {
-		c := s.open(t, version, "/", s.bearer(time.Now().Add(time.Hour)))
-		p := s.socket(t)
-		if user := p.header.Get("X-User"); user != "alice" {
+	ForEachPeerVersion(t, SiteOptions{Directives: earlyLines}, nil, func(t *testing.T, s *PeerSite, version string) {
+		c := s.Open(t, version, "/", s.Bearer(time.Now().Add(time.Hour)))
+		p := s.Socket(t)
+		if user := p.Header.Get("X-User"); user != "alice" {
 			t.Errorf("the application was told %q", user)
 		}
-		p.says(t, "hello")
-		c.hears(t, "hello")
-		c.says(t, "hello")
-		p.hears(t, "hello")
+		p.Says(t, "hello")
+		c.Hears(t, "hello")
+		c.Says(t, "hello")
+		p.Hears(t, "hello")
 	})
 }
 
@@ -96,10 +96,10 @@ func TestEarlyHandshakeCredential(t *testing.T) {
 // then, as without a login by message.
 func TestEarlyUpstreamRefuses(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: earlyLines}
-	forEachPeerVersion(t, o, func(a *peerApp) { a.refuse = http.StatusForbidden },
-		func(t *testing.T, s *peerSite, version string) {
-			if _, answer := s.handshake(t, version, "/", noHeader); answer.StatusCode != http.StatusForbidden {
+	o := SiteOptions{Directives: earlyLines}
+	ForEachPeerVersion(t, o, func(a *PeerApp) { a.Refuse = http.StatusForbidden },
+		func(t *testing.T, s *PeerSite, version string) {
+			if _, answer := s.Handshake(t, version, "/", NoHeader); answer.StatusCode != http.StatusForbidden {
 				t.Errorf("answered %s, want 403", answer.Status)
 			}
 		})
@@ -109,16 +109,16 @@ func TestEarlyUpstreamRefuses(t *testing.T) {
 // held ends the socket; it does not fill memory.
 func TestEarlyHoldFull(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, siteOptions{directives: earlyLines}, nil)
-	c := s.open(t, h1, "/", noHeader)
-	p := s.socket(t)
+	s := StartPeerSite(t, SiteOptions{Directives: earlyLines}, nil)
+	c := s.Open(t, H1, "/", NoHeader)
+	p := s.Socket(t)
 	go func() {
 		for range 100 {
-			_ = p.send(`{"type":"secret"}`)
+			_ = p.Send(`{"type":"secret"}`)
 		}
 	}()
-	if heard := c.beforeClose(t, closeTimeout); len(heard) > 1 {
+	if heard := c.beforeClose(t, CloseTimeout); len(heard) > 1 {
 		t.Errorf("the client was told %q", heard)
 	}
-	s.logsReason(t, "hold_full")
+	s.LogsReason(t, "hold_full")
 }

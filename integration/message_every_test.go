@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// everyMessage are the lines of a site where each message has its token.
-func everyMessage(onBad string, lines ...string) siteOptions {
-	return siteOptions{
-		directives: "from every_message {\non_bad " + onBad + "\n}\n" + strings.Join(lines, "\n"),
+// EveryMessage are the lines of a site where each message has its token.
+func EveryMessage(onBad string, lines ...string) SiteOptions {
+	return SiteOptions{
+		Directives: "from every_message {\non_bad " + onBad + "\n}\n" + strings.Join(lines, "\n"),
 	}
 }
 
-// carrying returns a message that carries a token.
-func carrying(token string, n int) string {
+// Carrying returns a message that carries a token.
+func Carrying(token string, n int) string {
 	return fmt.Sprintf(`{"type":"chat", "token":"%s", "n":%d}`, token, n)
 }
 
-// hearsNumber expects the message of carrying next, without the token.
-func (p *peer) hearsNumber(t testing.TB, n int) {
+// HearsNumber expects the message of carrying next, without the token.
+func (p *Peer) HearsNumber(t testing.TB, n int) {
 	t.Helper()
 	want := fmt.Sprintf(`{"type":"chat","n":%d}`, n)
-	got := receive(t, "message at the application", p.got, patience)
+	got := Receive(t, "message at the application", p.Got, Patience)
 	if strings.ReplaceAll(got, " ", "") != want {
 		t.Fatalf("the application got %q, want %s", got, want)
 	}
@@ -33,46 +33,46 @@ func (p *peer) hearsNumber(t testing.TB, n int) {
 // and what the application says passes as it is.
 func TestEveryMessage(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, everyMessage("close"), nil, func(t *testing.T, s *peerSite, version string) {
+	ForEachPeerVersion(t, EveryMessage("close"), nil, func(t *testing.T, s *PeerSite, version string) {
 		exp := time.Now().Add(time.Hour)
-		token := s.issuer.expiring(exp)
-		c := s.open(t, version, "/", noHeader)
-		c.pings(t, "before")
-		s.unasked(t)
+		token := s.Issuer.Expiring(exp)
+		c := s.Open(t, version, "/", NoHeader)
+		c.Pings(t, "before")
+		s.Unasked(t)
 		var all []string
 		for n := range 100 {
-			all = append(all, carrying(token, n))
+			all = append(all, Carrying(token, n))
 		}
-		c.says(t, all...)
-		c.accepted(t, exp)
-		p := s.socket(t)
+		c.Says(t, all...)
+		c.Accepted(t, exp)
+		p := s.Socket(t)
 		for n := range 100 {
-			p.hearsNumber(t, n)
+			p.HearsNumber(t, n)
 		}
-		if user, source := p.header.Get("X-User"), p.header.Get("X-Source"); user != "alice" || source != "every_message" {
+		if user, source := p.Header.Get("X-User"), p.Header.Get("X-Source"); user != "alice" || source != "every_message" {
 			t.Errorf("the application was told %q from %q", user, source)
 		}
-		c.says(t, `{"n":100,"type":"chat","\u0074oken":"`+token+`"}`)
-		if got := receive(t, "message at the application", p.got, patience); strings.Contains(got, token[:20]) {
+		c.Says(t, `{"n":100,"type":"chat","\u0074oken":"`+token+`"}`)
+		if got := Receive(t, "message at the application", p.Got, Patience); strings.Contains(got, token[:20]) {
 			t.Errorf("the application got a token: %s", got)
 		}
-		p.says(t, `{"token":"the application's own"}`)
-		c.hears(t, `{"token":"the application's own"}`)
+		p.Says(t, `{"token":"the application's own"}`)
+		c.Hears(t, `{"token":"the application's own"}`)
 	})
 }
 
 // badMessages are what must not pass where each message has its token.
-func badMessages(i *issuer) map[string]string {
+func badMessages(i *Issuer) map[string]string {
 	return map[string]string{
 		"no token":      `{"type":"chat","n":0}`,
-		"empty token":   carrying("", 0),
+		"empty token":   Carrying("", 0),
 		"no JSON":       "chat",
-		"garbage":       carrying("garbage", 0),
-		"expired":       carrying(i.token(map[string]any{"exp": 1}), 0),
-		"stranger's":    carrying(sign(jwt{key: strangerKey(), claims: i.claims()}), 0),
-		"other subject": carrying(i.token(map[string]any{"sub": "mallory"}), 0),
-		"other issuer":  carrying(i.token(map[string]any{"iss": "https://other.example.com"}), 0),
-		"other sid":     carrying(i.token(map[string]any{"sid": "other"}), 0),
+		"garbage":       Carrying("garbage", 0),
+		"expired":       Carrying(i.Token(map[string]any{"exp": 1}), 0),
+		"stranger's":    Carrying(Sign(JWT{Key: StrangerKey(), Claims: i.Claims()}), 0),
+		"other subject": Carrying(i.Token(map[string]any{"sub": "mallory"}), 0),
+		"other issuer":  Carrying(i.Token(map[string]any{"iss": "https://other.example.com"}), 0),
+		"other sid":     Carrying(i.Token(map[string]any{"sid": "other"}), 0),
 	}
 }
 
@@ -83,32 +83,32 @@ func TestAttackEveryMessage(t *testing.T) {
 	for _, onBad := range []string{"drop", "tell", "close"} {
 		t.Run(onBad, func(t *testing.T) {
 			t.Parallel()
-			s := startPeerSite(t, everyMessage(onBad), nil)
-			token := s.issuer.token(map[string]any{"sid": "own"})
-			for name, message := range badMessages(s.issuer) {
-				c := s.open(t, h1, "/", noHeader)
-				c.says(t, carrying(token, 1))
-				c.accepted(t, time.Now().Add(time.Hour))
-				p := s.socket(t)
-				p.hearsNumber(t, 1)
-				c.says(t, message, carrying(token, 2))
+			s := StartPeerSite(t, EveryMessage(onBad), nil)
+			token := s.Issuer.Token(map[string]any{"sid": "own"})
+			for name, message := range badMessages(s.Issuer) {
+				c := s.Open(t, H1, "/", NoHeader)
+				c.Says(t, Carrying(token, 1))
+				c.Accepted(t, time.Now().Add(time.Hour))
+				p := s.Socket(t)
+				p.HearsNumber(t, 1)
+				c.Says(t, message, Carrying(token, 2))
 				if onBad != "drop" {
-					c.hearsWord(t, "auth_error")
+					c.HearsWord(t, "auth_error")
 				}
 				if onBad == "close" {
-					want := uint16(closeUnauthorized)
+					want := uint16(CloseUnauthorized)
 					if strings.HasPrefix(name, "other") {
-						want = closeForbidden
+						want = CloseForbidden
 					}
-					c.closes(t, want)
-					p.ends(t, closeGoingAway)
+					c.Closes(t, want)
+					p.Ends(t, CloseGoingAway)
 					continue
 				}
-				p.hearsNumber(t, 2)
-				c.pings(t, "alive") // and nothing more was said
-				c.vanish()
+				p.HearsNumber(t, 2)
+				c.Pings(t, "alive") // and nothing more was said
+				c.Vanish()
 			}
-			s.logsReason(t, "missing_credential")
+			s.LogsReason(t, "missing_credential")
 		})
 	}
 }
@@ -117,29 +117,29 @@ func TestAttackEveryMessage(t *testing.T) {
 // whatever on_bad says.
 func TestAttackEveryMessageFrames(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, everyMessage("drop"), nil)
-	token := s.issuer.token()
+	s := StartPeerSite(t, EveryMessage("drop"), nil)
+	token := s.Issuer.Token()
 	for name, tt := range map[string]struct {
 		frames []byte
 		code   uint16
 	}{
-		"credential twice": {clientFrame(0x80|opText, []byte(`{"token":"`+token+`","token":"x"}`)), closePolicy},
-		"compressed":       {clientFrame(0x80|rsv1|opText, deflate(t, carrying(token, 2))), closeProtocol},
-		"not UTF-8":        {clientFrame(0x80|opText, []byte(carrying(token, 2)+"\xff")), closeNotUTF8},
-		"too big":          {hugeFrame(), closeTooBig},
-		"4097 fragments":   {empties(4096, carrying(token, 2)), closePolicy},
+		"credential twice": {ClientFrame(0x80|OpText, []byte(`{"token":"`+token+`","token":"x"}`)), ClosePolicy},
+		"compressed":       {ClientFrame(0x80|RSV1|OpText, Deflate(t, Carrying(token, 2))), CloseProtocol},
+		"not UTF-8":        {ClientFrame(0x80|OpText, []byte(Carrying(token, 2)+"\xff")), CloseNotUTF8},
+		"too big":          {HugeFrame(), CloseTooBig},
+		"4097 fragments":   {empties(4096, Carrying(token, 2)), ClosePolicy},
 	} {
-		c := s.open(t, h1, "/", noHeader)
-		c.says(t, carrying(token, 1))
-		c.accepted(t, time.Now().Add(time.Hour))
-		p := s.socket(t)
-		p.hearsNumber(t, 1)
-		if err := c.writeRaw(tt.frames); err != nil {
+		c := s.Open(t, H1, "/", NoHeader)
+		c.Says(t, Carrying(token, 1))
+		c.Accepted(t, time.Now().Add(time.Hour))
+		p := s.Socket(t)
+		p.HearsNumber(t, 1)
+		if err := c.WriteRaw(tt.frames); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		c.broken(t, tt.code)
-		c.vanish()
-		for text := range p.got {
+		c.Broken(t, tt.code)
+		c.Vanish()
+		for text := range p.Got {
 			t.Errorf("%s: the application got %.50q", name, text)
 		}
 	}
@@ -148,48 +148,48 @@ func TestAttackEveryMessageFrames(t *testing.T) {
 // TestEveryMessageBinary: a binary message can carry no JSON, and so no token.
 func TestEveryMessageBinary(t *testing.T) {
 	t.Parallel()
-	s := startPeerSite(t, everyMessage("tell"), nil)
-	token := s.issuer.token()
-	c := s.open(t, h1, "/", noHeader)
-	c.says(t, carrying(token, 1))
-	c.accepted(t, time.Now().Add(time.Hour))
-	p := s.socket(t)
-	p.hearsNumber(t, 1)
-	if err := c.write(opBinary, []byte(carrying(token, 2))); err != nil {
+	s := StartPeerSite(t, EveryMessage("tell"), nil)
+	token := s.Issuer.Token()
+	c := s.Open(t, H1, "/", NoHeader)
+	c.Says(t, Carrying(token, 1))
+	c.Accepted(t, time.Now().Add(time.Hour))
+	p := s.Socket(t)
+	p.HearsNumber(t, 1)
+	if err := c.Write(OpBinary, []byte(Carrying(token, 2))); err != nil {
 		t.Fatal(err)
 	}
-	c.hearsWord(t, "auth_error")
-	c.says(t, carrying(token, 3))
-	p.hearsNumber(t, 3)
+	c.HearsWord(t, "auth_error")
+	c.Says(t, Carrying(token, 3))
+	p.HearsNumber(t, 3)
 }
 
 // TestEveryMessageExtends: the newest token that the client has sent is the one
 // that counts. An older one that is still good counts for its message alone.
 func TestEveryMessageExtends(t *testing.T) {
 	t.Parallel()
-	tryEachPeerVersion(t, everyMessage("tell"), nil, func(t testing.TB, s *peerSite, version string) {
-		lag := measureLag(t)
-		first := soon(2 * time.Second)
-		second := laterThan(first, 2*time.Second)
-		c := s.open(t, version, "/", noHeader)
-		c.says(t, carrying(s.issuer.expiring(first), 1), carrying(s.issuer.expiring(second), 2), carrying(s.issuer.expiring(first), 3))
-		c.accepted(t, first)
-		p := s.socket(t)
+	TryEachPeerVersion(t, EveryMessage("tell"), nil, func(t testing.TB, s *PeerSite, version string) {
+		lag := MeasureLag(t)
+		first := Soon(2 * time.Second)
+		second := LaterThan(first, 2*time.Second)
+		c := s.Open(t, version, "/", NoHeader)
+		c.Says(t, Carrying(s.Issuer.Expiring(first), 1), Carrying(s.Issuer.Expiring(second), 2), Carrying(s.Issuer.Expiring(first), 3))
+		c.Accepted(t, first)
+		p := s.Socket(t)
 		for n := range 3 {
-			p.hearsNumber(t, n+1)
+			p.HearsNumber(t, n+1)
 		}
 		timer := time.NewTimer(time.Until(first) + 100*time.Millisecond)
 		defer timer.Stop()
 		<-timer.C
-		c.says(t, carrying(s.issuer.expiring(first), 4), carrying(s.issuer.expiring(second), 5))
-		c.hearsWord(t, "auth_error")
-		p.hearsNumber(t, 5)
-		end := c.mustClose(t, patience)
-		lag.inTime(t, "end", second, time.Now(), time.Second)
-		if end.code != closeUnauthorized {
+		c.Says(t, Carrying(s.Issuer.Expiring(first), 4), Carrying(s.Issuer.Expiring(second), 5))
+		c.HearsWord(t, "auth_error")
+		p.HearsNumber(t, 5)
+		end := c.MustClose(t, Patience)
+		lag.InTime(t, "end", second, time.Now(), time.Second)
+		if end.Code != CloseUnauthorized {
 			t.Errorf("%v, want 3000", end)
 		}
-		p.ends(t, closeGoingAway)
+		p.Ends(t, CloseGoingAway)
 	})
 }
 
@@ -197,22 +197,22 @@ func TestEveryMessageExtends(t *testing.T) {
 // newer token does it.
 func TestEveryMessageRenews(t *testing.T) {
 	t.Parallel()
-	o := everyMessage("tell", "on_expiry renew {\nwarn 0s\n}", "dialect json {\nexpired `{\"type\":\"auth_expired\"}`\n}")
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		exp := soon(4 * time.Second)
-		old := s.issuer.expiring(exp)
-		c := s.open(t, version, "/", noHeader)
-		c.says(t, carrying(old, 1))
-		c.accepted(t, exp)
-		p := s.socket(t)
-		p.hearsNumber(t, 1)
-		c.hearsWord(t, "auth_expired")
-		p.says(t, "held")
-		c.says(t, carrying(old, 2))
-		c.hearsWord(t, "auth_error")
-		p.nothing(t)
-		c.says(t, carrying(s.issuer.token(), 3))
-		c.hears(t, "held")
-		p.hearsNumber(t, 3)
+	o := EveryMessage("tell", "on_expiry renew {\nwarn 0s\n}", "dialect json {\nexpired `{\"type\":\"auth_expired\"}`\n}")
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		exp := Soon(4 * time.Second)
+		old := s.Issuer.Expiring(exp)
+		c := s.Open(t, version, "/", NoHeader)
+		c.Says(t, Carrying(old, 1))
+		c.Accepted(t, exp)
+		p := s.Socket(t)
+		p.HearsNumber(t, 1)
+		c.HearsWord(t, "auth_expired")
+		p.Says(t, "held")
+		c.Says(t, Carrying(old, 2))
+		c.HearsWord(t, "auth_error")
+		p.Nothing(t)
+		c.Says(t, Carrying(s.Issuer.Token(), 3))
+		c.Hears(t, "held")
+		p.HearsNumber(t, 3)
 	})
 }

@@ -9,10 +9,10 @@ import (
 
 const messageLogsConfig = `{
 	debug
-	log default {` + logFilter + `	}
+	log default {` + LogFilter + `	}
 }
 (site) {
-	log {` + logFilter + `	}
+	log {` + LogFilter + `	}
 	log_append refused {http.websocket_auth.error}
 	log_append subject {http.websocket_auth.subject}
 	reverse_proxy {$BACKEND} {
@@ -71,27 +71,27 @@ http://{$SITE3} {
 // application gets.
 func TestNoMessageCredentialInLogs(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, messageLogsConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, messageLogsConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	tokens := map[string]string{
-		"good":        i.token(),
-		"renewing":    i.token(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()}),
-		"other app's": i.token(map[string]any{"aud": "another"}),
-		"expired":     i.token(map[string]any{"exp": 1}),
-		"stranger's":  sign(jwt{key: strangerKey(), claims: i.claims()}),
-		"unknown key": sign(jwt{header: map[string]any{"kid": "canary-kid"}, claims: i.claims()}),
+		"good":        i.Token(),
+		"renewing":    i.Token(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()}),
+		"other app's": i.Token(map[string]any{"aud": "another"}),
+		"expired":     i.Token(map[string]any{"exp": 1}),
+		"stranger's":  Sign(JWT{Key: StrangerKey(), Claims: i.Claims()}),
+		"unknown key": Sign(JWT{Header: map[string]any{"kid": "canary-kid"}, Claims: i.Claims()}),
 		"no JWT":      "canary-opaque-token-0123456789",
-		"odd claims":  i.token(map[string]any{"sub": []any{"canary-claim"}}),
-		"mallory's":   i.token(map[string]any{"sub": "mallory"}),
+		"odd claims":  i.Token(map[string]any{"sub": []any{"canary-claim"}}),
+		"mallory's":   i.Token(map[string]any{"sub": "mallory"}),
 	}
 	for _, token := range tokens {
-		for _, addr := range []string{p.site, p.site2, p.site3} {
+		for _, addr := range []string{p.Addr, p.Addr2, p.Addr3} {
 			for _, messages := range [][]string{
-				{login(token)},
-				{login(tokens["good"]), login(token), "after it"},
+				{Login(token)},
+				{Login(tokens["good"]), Login(token), "after it"},
 				{`{"type":"auth","token":"` + token + `","token":"` + token + `"}`},
 				{`{"type":"auth","\u0074oken":"` + token + `"`},
-				{carrying(token, 1), carrying(tokens["good"], 2)},
+				{Carrying(token, 1), Carrying(tokens["good"], 2)},
 			} {
 				converse(t, addr, messages)
 			}
@@ -100,25 +100,25 @@ func TestNoMessageCredentialInLogs(t *testing.T) {
 	session := strings.Repeat("A", 26)
 	for _, token := range tokens {
 		header := http.Header{"Authorization": {"Bearer " + token}}
-		request(t, http.MethodPost, "http://"+p.site+"/renew?session="+session+"&access_token="+token, header)
+		Request(t, http.MethodPost, "http://"+p.Addr+"/renew?session="+session+"&access_token="+token, header)
 	}
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
-	log := p.logs.String()
+	log := p.Logs.String()
 	for _, msg := range []string{"handled request", "request refused", "socket opened", "socket ended", "socket renewed"} {
-		if len(p.logs.entries(msg)) == 0 {
+		if len(p.Logs.Entries(msg)) == 0 {
 			t.Errorf("the log has no line %q, so the test shows nothing", msg)
 		}
 	}
 	for name, token := range tokens {
-		for _, secret := range pieces(token) {
+		for _, secret := range Pieces(token) {
 			if before, after, found := strings.Cut(log, secret); found {
 				line := before[strings.LastIndexByte(before, '\n')+1:]
 				t.Errorf("%s token is in the log: %s<here>%.200s", name, line, after)
 				break
 			}
-			if b.received(secret) {
+			if b.Received(secret) {
 				t.Errorf("%s token has reached the application", name)
 				break
 			}
@@ -135,18 +135,18 @@ func TestNoMessageCredentialInLogs(t *testing.T) {
 // have been read.
 func converse(t testing.TB, addr string, messages []string) {
 	t.Helper()
-	conn := dialRaw(t, addr)
+	conn := DialRaw(t, addr)
 	defer conn.Close()
-	conn.send(t, upgrade(addr, "/logs"))
-	if answer := conn.response(t); answer.StatusCode != http.StatusSwitchingProtocols {
+	conn.Send(t, Upgrade(addr, "/logs"))
+	if answer := conn.Response(t); answer.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(answer.Status)
 	}
-	c := newWSConn(conn.br, conn, func() { conn.Close() })
-	c.says(t, messages...)
-	_ = c.write(opPing, nil)                 // may have been closed
-	_ = c.write(opClose, []byte{0x03, 0xe8}) // already
+	c := NewConn(conn.Reader, conn, func() { conn.Close() })
+	c.Says(t, messages...)
+	_ = c.Write(OpPing, nil)                 // may have been closed
+	_ = c.Write(OpClose, []byte{0x03, 0xe8}) // already
 	for {
-		if _, err := c.read(); err != nil {
+		if _, err := c.Read(); err != nil {
 			return
 		}
 	}
@@ -156,24 +156,24 @@ func converse(t testing.TB, addr string, messages []string) {
 // application's handshake and to the access log, and so is why nobody has.
 func TestMessagePlaceholders(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, messageLogsConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, messageLogsConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for path, token := range map[string]string{
-		"/good": i.token(map[string]any{"role": "admin"}), "/bad": i.token(map[string]any{"exp": 1}),
+		"/good": i.Token(map[string]any{"role": "admin"}), "/bad": i.Token(map[string]any{"exp": 1}),
 	} {
-		conn := dialRaw(t, p.site)
-		conn.send(t, upgrade(p.site, path, "X-User: mallory", "X-Role: root"))
-		conn.response(t)
-		c := newWSConn(conn.br, conn, func() { conn.Close() })
-		c.says(t, login(token))
+		conn := DialRaw(t, p.Addr)
+		conn.Send(t, Upgrade(p.Addr, path, "X-User: mallory", "X-Role: root"))
+		conn.Response(t)
+		c := NewConn(conn.Reader, conn, func() { conn.Close() })
+		c.Says(t, Login(token))
 		if path == "/bad" {
-			c.isRefused(t, closeUnauthorized)
+			c.IsRefused(t, CloseUnauthorized)
 			continue
 		}
-		c.accepted(t, time.Now().Add(time.Hour))
-		c.says(t, "hello")
-		c.hears(t, "hello")
-		h := b.wait(t, path).header
+		c.Accepted(t, time.Now().Add(time.Hour))
+		c.Says(t, "hello")
+		c.Hears(t, "hello")
+		h := b.Wait(t, path).Header
 		for name, want := range map[string]string{
 			"X-User": "alice", "X-Subject": "alice", "X-Role": "admin", "X-Source": "first_message",
 		} {
@@ -184,17 +184,17 @@ func TestMessagePlaceholders(t *testing.T) {
 		if len(h.Get("X-Session")) < 20 || h.Get("X-Expires") == "" {
 			t.Errorf("the application got session %q and expiry %q", h.Get("X-Session"), h.Get("X-Expires"))
 		}
-		if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+		if err := c.Write(OpClose, []byte{0x03, 0xe8}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, patience, func() string {
-		if len(p.logs.entries("handled request")) < 2 {
+	Eventually(t, Patience, func() string {
+		if len(p.Logs.Entries("handled request")) < 2 {
 			return "the access log has not two lines"
 		}
 		return ""
 	})
-	for _, entry := range p.logs.entries("handled request") {
+	for _, entry := range p.Logs.Entries("handled request") {
 		good := strings.Contains(entry["request"].(map[string]any)["uri"].(string), "good")
 		want := map[string]any{"user_id": "", "refused": "expired", "subject": "", "websocket_end": "expired"}
 		if good {

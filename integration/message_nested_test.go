@@ -69,17 +69,17 @@ http://{$SITE2} {
 
 // startNested runs the configuration of the nested handlers. The site is the
 // one where the application is connected before the login if early is set.
-func startNested(t testing.TB, early bool) *peerSite {
+func startNested(t testing.TB, early bool) *PeerSite {
 	t.Helper()
-	app := startPeerApp(t, nil)
-	s := &site{issuer: newIssuer(t)}
-	t.Cleanup(s.closeAll)
-	s.caddyProc = startCaddy(t, nestedMessageConfig, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", app.addr()))
-	t.Cleanup(s.closeAll)
+	app := StartPeerApp(t, nil)
+	s := &Site{Issuer: NewIssuer(t)}
+	t.Cleanup(s.CloseAll)
+	s.Caddy = StartCaddy(t, nestedMessageConfig, WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", app.Addr()))
+	t.Cleanup(s.CloseAll)
 	if early {
-		s.site = s.site2
+		s.Addr = s.Addr2
 	}
-	return &peerSite{s, app}
+	return &PeerSite{s, app}
 }
 
 // nestedVersions are what a nested handler is tested with: all versions, and
@@ -87,10 +87,10 @@ func startNested(t testing.TB, early bool) *peerSite {
 var nestedVersions = []struct {
 	name, version string
 	early         bool
-}{{h1, h1, false}, {h2, h2, false}, {h3, h3, false}, {"early", h1, true}}
+}{{H1, H1, false}, {H2, H2, false}, {H3, H3, false}, {"early", H1, true}}
 
 // forEachNested runs f for each way that a nested handler can be reached.
-func forEachNested(t *testing.T, f func(t *testing.T, s *peerSite, version string)) {
+func forEachNested(t *testing.T, f func(t *testing.T, s *PeerSite, version string)) {
 	t.Helper()
 	for _, tt := range nestedVersions {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,48 +104,48 @@ func forEachNested(t *testing.T, f func(t *testing.T, s *peerSite, version strin
 // by message and for a renewal.
 func TestNestedMessageRules(t *testing.T) {
 	t.Parallel()
-	forEachNested(t, func(t *testing.T, s *peerSite, version string) {
-		i := s.issuer
+	forEachNested(t, func(t *testing.T, s *PeerSite, version string) {
+		i := s.Issuer
 		admin := func(exp time.Time) string {
-			return login(i.token(map[string]any{"role": "admin", "exp": exp.Unix()}))
+			return Login(i.Token(map[string]any{"role": "admin", "exp": exp.Unix()}))
 		}
 		for _, path := range []string{"/admin/1", "/closing/1"} {
-			c := s.open(t, version, path, noHeader)
-			c.says(t, login(i.token()), "hello")
-			texts, end := c.last(t, patience)
-			if end.code != closeForbidden {
+			c := s.Open(t, version, path, NoHeader)
+			c.Says(t, Login(i.Token()), "hello")
+			texts, end := c.Last(t, Patience)
+			if end.Code != CloseForbidden {
 				t.Errorf("%s: %v after %q, want 3003", path, end, texts)
 			}
 		}
-		s.logsReason(t, "claim_not_allowed")
-		for _, entry := range s.logs.entries("request refused") {
+		s.LogsReason(t, "claim_not_allowed")
+		for _, entry := range s.Logs.Entries("request refused") {
 			if entry["reason"] != "claim_not_allowed" {
 				t.Errorf("the log says %v, too", entry)
 			}
 		}
 
-		exp := soon(2 * time.Second)
-		c := s.open(t, version, "/admin/2", noHeader)
-		c.says(t, admin(exp), "hello")
-		c.accepted(t, exp)
+		exp := Soon(2 * time.Second)
+		c := s.Open(t, version, "/admin/2", NoHeader)
+		c.Says(t, admin(exp), "hello")
+		c.Accepted(t, exp)
 		p := s.socketAt(t, "/admin/2")
-		p.hears(t, "hello")
-		c.hearsWord(t, "auth_expired")
-		c.says(t, login(i.token()), "held")
-		c.hearsWord(t, "auth_error")
-		p.nothing(t)
+		p.Hears(t, "hello")
+		c.HearsWord(t, "auth_expired")
+		c.Says(t, Login(i.Token()), "held")
+		c.HearsWord(t, "auth_error")
+		p.Nothing(t)
 		later := time.Now().Add(time.Hour)
-		c.says(t, admin(later))
-		c.accepted(t, later)
-		p.hears(t, "held")
+		c.Says(t, admin(later))
+		c.Accepted(t, later)
+		p.Hears(t, "held")
 	})
 }
 
 // socketAt returns the next socket of the application at this path.
-func (s *peerSite) socketAt(t testing.TB, uri string) *peer {
+func (s *PeerSite) socketAt(t testing.TB, uri string) *Peer {
 	t.Helper()
 	for {
-		if p := s.socket(t); p.uri == uri {
+		if p := s.Socket(t); p.URI == uri {
 			return p
 		}
 	}
@@ -155,24 +155,24 @@ func (s *peerSite) socketAt(t testing.TB, uri string) *peer {
 // lifts them.
 func TestNestedMessageLimits(t *testing.T) {
 	t.Parallel()
-	forEachNested(t, func(t *testing.T, s *peerSite, version string) {
-		lag := measureLag(t)
+	forEachNested(t, func(t *testing.T, s *PeerSite, version string) {
+		lag := MeasureLag(t)
 		start := time.Now()
-		c := s.open(t, version, "/short/1", noHeader)
-		s.logsIn(t, c)
-		exp := soon(4 * time.Second)
-		ending := s.open(t, version, "/ending/1", noHeader)
-		ending.says(t, login(s.issuer.expiring(exp)))
-		ending.accepted(t, exp)
-		s.logsIn(t, c)
-		if end := c.mustClose(t, patience); end.code != closeUnauthorized || end.reason != "session over" {
+		c := s.Open(t, version, "/short/1", NoHeader)
+		s.LogsIn(t, c)
+		exp := Soon(4 * time.Second)
+		ending := s.Open(t, version, "/ending/1", NoHeader)
+		ending.Says(t, Login(s.Issuer.Expiring(exp)))
+		ending.Accepted(t, exp)
+		s.LogsIn(t, c)
+		if end := c.MustClose(t, Patience); end.Code != CloseUnauthorized || end.Reason != "session over" {
 			t.Errorf("%v, want 3000 \"session over\"", end)
 		}
-		lag.inTime(t, "end of the session", start.Add(6*time.Second), time.Now(), 2*time.Second)
-		if end := ending.mustClose(t, patience); end.code != closeUnauthorized {
+		lag.InTime(t, "end of the session", start.Add(6*time.Second), time.Now(), 2*time.Second)
+		if end := ending.MustClose(t, Patience); end.Code != CloseUnauthorized {
 			t.Errorf("%v, want 3000", end)
 		}
-		lag.inTime(t, "end of the token", exp, time.Now(), time.Second)
+		lag.InTime(t, "end of the token", exp, time.Now(), time.Second)
 	})
 }
 
@@ -181,15 +181,15 @@ func TestNestedMessageLimits(t *testing.T) {
 // has none is told so; it is no error of the application's.
 func TestNestedMessageOwnCredential(t *testing.T) {
 	t.Parallel()
-	for _, version := range allVersions {
+	for _, version := range AllVersions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			s := startNested(t, false)
-			c := s.open(t, version, "/own/1", noHeader)
-			s.logsIn(t, c)
-			c.isRefused(t, closeUnauthorized)
-			s.logsReason(t, "missing_credential")
-			s.unasked(t)
+			c := s.Open(t, version, "/own/1", NoHeader)
+			s.LogsIn(t, c)
+			c.IsRefused(t, CloseUnauthorized)
+			s.LogsReason(t, "missing_credential")
+			s.Unasked(t)
 		})
 	}
 }

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// openFrom opens a socket from a client address of this machine.
-func (s *site) openFrom(ctx context.Context, ip string) (*wsConn, error) {
+// OpenFrom opens a socket from a client address of this machine.
+func (s *Site) OpenFrom(ctx context.Context, ip string) (*Conn, error) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
-	conn, err := d.DialContext(ctx, "tcp", s.site)
+	conn, err := d.DialContext(ctx, "tcp", s.Addr)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.request(ctx, h1, "/", nil)
+	r, err := s.Request(ctx, H1, "/", nil)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	c, answer, err := h1Conn{conn}.open(r)
+	c, answer, err := H1Conn{conn}.Open(r)
 	if err == nil && c == nil {
 		err = errors.New(answer.Status)
 	}
@@ -33,21 +33,21 @@ func (s *site) openFrom(ctx context.Context, ip string) (*wsConn, error) {
 	return c, err
 }
 
-// mustOpenFrom is openFrom for a handshake that is accepted.
-func (s *site) mustOpenFrom(t testing.TB, ip string) *wsConn {
+// mustOpenFrom is OpenFrom for a handshake that is accepted.
+func (s *Site) mustOpenFrom(t testing.TB, ip string) *Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	c, err := s.openFrom(ctx, ip)
+	c, err := s.OpenFrom(ctx, ip)
 	if err != nil {
 		t.Fatalf("a socket from %s: %v", ip, err)
 	}
 	return c
 }
 
-// loopback returns client address n. Where the system knows only one, it is
+// Loopback returns client address n. Where the system knows only one, it is
 // that.
-func loopback(n int) string {
+func Loopback(n int) string {
 	if runtime.GOOS == "darwin" {
 		return "127.0.0.1"
 	}
@@ -61,46 +61,46 @@ func loopback(n int) string {
 func TestAttackPendingFromOneAddress(t *testing.T) {
 	t.Parallel()
 	const all, limit = 10_000, 100
-	s := startPeerSite(t, siteOptions{directives: `pending 150 100
+	s := StartPeerSite(t, SiteOptions{Directives: `pending 150 100
 		from header
 		from first_message {
 			within 1m
 		}`}, nil)
-	before := openFiles(t, s.cmd.Process.Pid)
-	var honest *wsConn
-	var waiting []*wsConn
+	before := OpenFiles(t, s.Cmd.Process.Pid)
+	var honest *Conn
+	var waiting []*Conn
 	most := 0
 	for n := range all {
 		if n == all-5*limit { // not from the beginning: its time for a login runs
-			honest = s.mustOpenFrom(t, loopback(1))
-			defer honest.vanish()
+			honest = s.mustOpenFrom(t, Loopback(1))
+			defer honest.Vanish()
 		}
-		c := s.mustOpenFrom(t, loopback(0))
+		c := s.mustOpenFrom(t, Loopback(0))
 		if waiting = append(waiting, c); len(waiting) > limit {
 			c, waiting = waiting[0], waiting[1:]
-			if heard := c.beforeClose(t, closeTimeout); len(heard) != 1 {
+			if heard := c.beforeClose(t, CloseTimeout); len(heard) != 1 {
 				t.Fatalf("socket %d: before the close frame came %q", n-limit, heard)
 			}
-			c.vanish()
+			c.Vanish()
 		}
 		if n%500 == 0 {
-			most = max(most, openFiles(t, s.cmd.Process.Pid))
+			most = max(most, OpenFiles(t, s.Cmd.Process.Pid))
 		}
 	}
 	if most > before+2*limit+50 {
 		t.Errorf("Caddy had up to %d descriptors open, %d before", most, before)
 	}
-	s.unasked(t)
-	honest.says(t, login(s.issuer.token()))
-	honest.accepted(t, time.Now().Add(time.Hour))
-	s.socket(t)
+	s.Unasked(t)
+	honest.Says(t, Login(s.Issuer.Token()))
+	honest.Accepted(t, time.Now().Add(time.Hour))
+	s.Socket(t)
 	// Those that are left can still log in.
 	last := waiting[len(waiting)-1]
-	last.says(t, login(s.issuer.token()))
-	last.accepted(t, time.Now().Add(time.Hour))
-	s.socket(t)
+	last.Says(t, Login(s.Issuer.Token()))
+	last.Accepted(t, time.Now().Add(time.Hour))
+	s.Socket(t)
 	for _, c := range waiting {
-		c.vanish()
+		c.Vanish()
 	}
 }
 
@@ -110,11 +110,11 @@ func TestAttackPendingFromOneAddress(t *testing.T) {
 func TestAttackPendingFromManyAddresses(t *testing.T) {
 	t.Parallel()
 	const attackers, honest = 50, 100
-	s := startPeerSite(t, siteOptions{directives: `pending 200 20
+	s := StartPeerSite(t, SiteOptions{Directives: `pending 200 20
 		from first_message {
 			within 1m
 		}`}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*Patience)
 	defer cancel()
 	attack, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -122,44 +122,44 @@ func TestAttackPendingFromManyAddresses(t *testing.T) {
 	defer stop()
 	opened := make(chan struct{}, 1<<16)
 	for n := range attackers {
-		wg.Go(func() { s.holdPending(attack, loopback(n), 4, opened) })
+		wg.Go(func() { s.holdPending(attack, Loopback(n), 4, opened) })
 	}
 	for range 200 {
-		receive(t, "socket of an attacker", opened, patience)
+		Receive(t, "socket of an attacker", opened, Patience)
 	}
 	exp := time.Now().Add(time.Hour)
-	token := login(s.issuer.expiring(exp))
+	token := Login(s.Issuer.Expiring(exp))
 	for n := range honest {
-		c, err := s.openFrom(ctx, loopback(attackers+n%10))
+		c, err := s.OpenFrom(ctx, Loopback(attackers+n%10))
 		if err != nil {
 			t.Fatalf("honest client %d: %v", n, err)
 		}
-		c.pings(t, "still here")
-		c.says(t, token)
-		c.accepted(t, exp)
-		s.socket(t) // the application is not told of a client that has gone before
-		c.vanish()
+		c.Pings(t, "still here")
+		c.Says(t, token)
+		c.Accepted(t, exp)
+		s.Socket(t) // the application is not told of a client that has gone before
+		c.Vanish()
 	}
 }
 
 // holdPending keeps n sockets open that do not log in, and opens another one
 // for each that is closed.
-func (s *site) holdPending(ctx context.Context, ip string, n int, opened chan<- struct{}) {
+func (s *Site) holdPending(ctx context.Context, ip string, n int, opened chan<- struct{}) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				c, err := s.openFrom(ctx, ip)
+				c, err := s.OpenFrom(ctx, ip)
 				if err != nil {
 					return
 				}
 				opened <- struct{}{}
-				stop := context.AfterFunc(ctx, c.vanish)
+				stop := context.AfterFunc(ctx, c.Vanish)
 				for err == nil {
-					_, err = c.read()
+					_, err = c.Read()
 				}
 				stop()
-				c.vanish()
+				c.Vanish()
 			}
 		})
 	}

@@ -55,15 +55,15 @@ func (l *renewalLoad) run(t testing.TB) {
 		results <- l.serve(w, r)
 	}))
 	t.Cleanup(app.Close)
-	o := renewing("")
-	o.env = []startOption{withEnv("APP", strings.TrimPrefix(app.URL, "http://"))}
-	s := startSite(t, o)
-	conns := openMany(t, s, h1, "/", s.bearer(time.Now().Add(2*l.life)), l.sockets, 1)
+	o := Renewing("")
+	o.Env = []StartOption{WithEnv("APP", strings.TrimPrefix(app.URL, "http://"))}
+	s := StartSite(t, o)
+	conns := OpenMany(t, s, H1, "/", s.Bearer(time.Now().Add(2*l.life)), l.sockets, 1)
 	for n, c := range conns {
-		go func() { results <- l.talk(c, s.issuer, n%2 == 0) }()
+		go func() { results <- l.talk(c, s.Issuer, n%2 == 0) }()
 	}
 	for range 2 * l.sockets {
-		if err := receive(t, "end of a side", results, l.lasts+2*patience); err != nil {
+		if err := Receive(t, "end of a side", results, l.lasts+2*Patience); err != nil {
 			t.Error(err)
 		}
 	}
@@ -107,17 +107,17 @@ func (l *renewalLoad) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // talk is the client's side of a socket. It renews early or late.
-func (l *renewalLoad) talk(c *wsConn, i *issuer, early bool) error {
+func (l *renewalLoad) talk(c *Conn, i *Issuer, early bool) error {
 	sent := make(chan error, 1)
 	waiting := 0 // renewals without an answer
 	renew := func() error {
 		waiting++
-		return c.write(opText, []byte(l.login(i)))
+		return c.Write(OpText, []byte(l.login(i)))
 	}
 	if err := renew(); err != nil {
 		return err
 	}
-	go func() { sent <- l.send(func(p []byte) error { return c.write(opBinary, p) }) }()
+	go func() { sent <- l.send(func(p []byte) error { return c.Write(OpBinary, p) }) }()
 	var in numbers
 	allOut := false
 	for !in.done || !allOut || waiting > 0 {
@@ -128,34 +128,34 @@ func (l *renewalLoad) talk(c *wsConn, i *issuer, early bool) error {
 			}
 			allOut = true
 		}
-		f, err := c.read()
+		f, err := c.Read()
 		switch {
 		case err != nil:
-		case f.opcode == opBinary:
-			err = in.take(f.payload)
-		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_required"`)):
+		case f.Opcode == OpBinary:
+			err = in.take(f.Payload)
+		case bytes.HasPrefix(f.Payload, []byte(`{"type":"auth_required"`)):
 			if early {
 				err = renew()
 			}
-		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_expired"`)):
+		case bytes.HasPrefix(f.Payload, []byte(`{"type":"auth_expired"`)):
 			l.suspended.Add(1)
 			err = renew()
-		case bytes.HasPrefix(f.payload, []byte(`{"type":"auth_ok"`)):
+		case bytes.HasPrefix(f.Payload, []byte(`{"type":"auth_ok"`)):
 			l.renewed.Add(1)
 			waiting--
 		default:
-			err = fmt.Errorf("opcode %#x with %.100q", f.opcode, f.payload)
+			err = fmt.Errorf("opcode %#x with %.100q", f.Opcode, f.Payload)
 		}
 		if err != nil {
 			return fmt.Errorf("client, message %d: %w", in.next, err)
 		}
 	}
-	if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+	if err := c.Write(OpClose, []byte{0x03, 0xe8}); err != nil {
 		return err
 	}
 	for {
-		_, err := c.read()
-		if end, ok := errors.AsType[*closed](err); ok && end.code == 1000 {
+		_, err := c.Read()
+		if end, ok := errors.AsType[*ClosedError](err); ok && end.Code == 1000 {
 			return nil
 		}
 		if err != nil {
@@ -166,9 +166,9 @@ func (l *renewalLoad) talk(c *wsConn, i *issuer, early bool) error {
 
 // login returns the message with a token that lives for l.life. Tokens are
 // shared: signing them is not what is tested.
-func (l *renewalLoad) login(i *issuer) string {
+func (l *renewalLoad) login(i *Issuer) string {
 	exp := time.Now().Add(l.life + time.Second/2).Truncate(time.Second)
-	signed := sync.OnceValue(func() string { return login(i.expiring(exp)) })
+	signed := sync.OnceValue(func() string { return Login(i.Expiring(exp)) })
 	found, _ := l.tokens.LoadOrStore(exp.Unix(), signed)
 	return found.(func() string)()
 }
@@ -181,7 +181,7 @@ func (l *renewalLoad) send(write func([]byte) error) error {
 	end := time.Now().Add(l.lasts)
 	n := uint64(0)
 	for ; time.Now().Before(end); n++ {
-		if err := write(numbered(n)); err != nil {
+		if err := write(Numbered(n)); err != nil {
 			return err
 		}
 		<-ticker.C
@@ -204,7 +204,7 @@ func (n *numbers) take(p []byte) error {
 		}
 		return nil
 	}
-	if !bytes.Equal(p, numbered(n.next)) {
+	if !bytes.Equal(p, Numbered(n.next)) {
 		return fmt.Errorf("%d bytes that are another message", len(p))
 	}
 	n.next++

@@ -27,13 +27,13 @@ func TestAttackRenewalInTheMomentOfTheEnd(t *testing.T) {
 }
 
 func renewInTheMomentOfTheEnd(t testing.TB) {
-	s := startSite(t, renewing("warn 0s"))
-	exp := soon(expiryAfterOpening)
-	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
+	s := StartSite(t, Renewing("warn 0s"))
+	exp := Soon(expiryAfterOpening)
+	conns := OpenMany(t, s, H1, "/echo", s.Bearer(exp), momentSockets, 1)
 	for round := range momentRounds {
-		next := laterThan(exp, 2*time.Second)
-		message := login(s.issuer.expiring(next))
-		s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *wsConn) error {
+		next := LaterThan(exp, 2*time.Second)
+		message := Login(s.Issuer.Expiring(next))
+		s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *Conn) error {
 			if err := renewBetween(c, message, fmt.Sprint(round)); err != nil {
 				return fmt.Errorf("round %d, %v before the next end: %w", round, time.Until(next), err)
 			}
@@ -45,7 +45,7 @@ func renewInTheMomentOfTheEnd(t testing.TB) {
 
 // atTheEnd runs f for each socket within spread of exp, on both sides of it, and
 // fails the test for what f returns.
-func (s *site) atTheEnd(t testing.TB, conns []*wsConn, exp time.Time, spread time.Duration, f func(c *wsConn) error) {
+func (s *Site) atTheEnd(t testing.TB, conns []*Conn, exp time.Time, spread time.Duration, f func(c *Conn) error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	results := make(chan error, len(conns))
@@ -55,7 +55,7 @@ func (s *site) atTheEnd(t testing.TB, conns []*wsConn, exp time.Time, spread tim
 			timer := time.NewTimer(time.Until(exp) + offset)
 			defer timer.Stop()
 			<-timer.C
-			results <- c.within(patience, func() error { return f(c) })
+			results <- c.Within(Patience, func() error { return f(c) })
 		})
 	}
 	wg.Wait()
@@ -73,22 +73,22 @@ func (s *site) atTheEnd(t testing.TB, conns []*wsConn, exp time.Time, spread tim
 // renewBetween sends a message, a renewal and another message, and expects the
 // echoes of the two and the acceptance, with at most the word of a suspension
 // before that.
-func renewBetween(c *wsConn, renewal, name string) error {
+func renewBetween(c *Conn, renewal, name string) error {
 	var all []byte
 	for _, text := range []string{"before " + name, renewal, "after " + name} {
-		all = append(all, clientFrame(0x80|opText, []byte(text))...)
+		all = append(all, ClientFrame(0x80|OpText, []byte(text))...)
 	}
-	if err := c.writeRaw(all); err != nil {
+	if err := c.WriteRaw(all); err != nil {
 		return err
 	}
 	var echoes []string
 	renewed := false
 	for !renewed || len(echoes) < 2 {
-		f, err := c.read()
+		f, err := c.Read()
 		if err != nil {
 			return err
 		}
-		switch text := string(f.payload); {
+		switch text := string(f.Payload); {
 		case strings.HasPrefix(text, `{"type":"auth_ok"`) && !renewed:
 			renewed = true
 		case text == `{"type":"auth_expired"}` && !renewed:
@@ -113,27 +113,27 @@ func TestAttackRenewalAtTheEndWithoutGrace(t *testing.T) {
 }
 
 func renewAtTheEndWithoutGrace(t testing.TB) {
-	s := startSite(t, renewing("warn 0s\ngrace 0s"))
-	exp := soon(expiryAfterOpening)
-	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets, 1)
-	message := login(s.issuer.expiring(exp.Add(time.Hour)))
+	s := StartSite(t, Renewing("warn 0s\ngrace 0s"))
+	exp := Soon(expiryAfterOpening)
+	conns := OpenMany(t, s, H1, "/echo", s.Bearer(exp), momentSockets, 1)
+	message := Login(s.Issuer.Expiring(exp.Add(time.Hour)))
 	var mu sync.Mutex // guards renewed
 	renewed := 0
-	s.atTheEnd(t, conns, exp, 300*time.Millisecond, func(c *wsConn) error {
+	s.atTheEnd(t, conns, exp, 300*time.Millisecond, func(c *Conn) error {
 		err := renewBetween(c, message, "it")
-		end, isClosed := errors.AsType[*closed](err)
+		end, isClosed := errors.AsType[*ClosedError](err)
 		switch {
 		case err == nil:
 			mu.Lock()
 			renewed++
 			mu.Unlock()
 		case strings.Contains(err.Error(), "auth_error"): // and then the close frame
-			_, err = c.read()
-			if !errors.As(err, &end) || end.code != closeTimeout {
+			_, err = c.Read()
+			if !errors.As(err, &end) || end.Code != CloseTimeout {
 				return fmt.Errorf("%w, want 3008", err)
 			}
 			return nil
-		case isClosed && end.code == closeTimeout:
+		case isClosed && end.Code == CloseTimeout:
 			return nil
 		default:
 			return err
@@ -142,11 +142,11 @@ func renewAtTheEndWithoutGrace(t testing.TB) {
 		timer := time.NewTimer(time.Until(exp) + 100*time.Millisecond)
 		defer timer.Stop()
 		<-timer.C
-		if err := c.write(opText, []byte("alive")); err != nil {
+		if err := c.Write(OpText, []byte("alive")); err != nil {
 			return err
 		}
-		if f, err := c.read(); err != nil || string(f.payload) != "alive" {
-			return fmt.Errorf("after the old end: %q, %w", f.payload, err)
+		if f, err := c.Read(); err != nil || string(f.Payload) != "alive" {
+			return fmt.Errorf("after the old end: %q, %w", f.Payload, err)
 		}
 		return nil
 	})
@@ -162,28 +162,28 @@ func TestRenewReloadInTheMomentOfTheEnd(t *testing.T) {
 }
 
 func renewAndReloadInTheMomentOfTheEnd(t testing.TB) {
-	o := renewing("warn 0s")
-	s := startSite(t, o)
-	exp := soon(expiryAfterOpening)
-	conns := openMany(t, s, h1, "/echo", s.bearer(exp), momentSockets/2, 1)
-	message := login(s.issuer.expiring(exp.Add(time.Hour)))
+	o := Renewing("warn 0s")
+	s := StartSite(t, o)
+	exp := Soon(expiryAfterOpening)
+	conns := OpenMany(t, s, H1, "/echo", s.Bearer(exp), momentSockets/2, 1)
+	message := Login(s.Issuer.Expiring(exp.Add(time.Hour)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			again := o
-			again.directives += fmt.Sprintf("\npending %d 100", 1000+n)
-			if err := s.reload(t, again.caddyfile()); err != nil && ctx.Err() == nil {
+			again.Directives += fmt.Sprintf("\npending %d 100", 1000+n)
+			if err := s.Reload(t, again.Caddyfile()); err != nil && ctx.Err() == nil {
 				t.Errorf("reload: %v", err)
 				return
 			}
 		}
 	})
-	s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *wsConn) error { return renewBetween(c, message, "it") })
+	s.atTheEnd(t, conns, exp, 50*time.Millisecond, func(c *Conn) error { return renewBetween(c, message, "it") })
 	cancel()
 	wg.Wait()
-	c, answer := s.handshake(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + s.issuer.token()}})
+	c, answer := s.Handshake(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + s.Issuer.Token()}})
 	if c == nil {
 		t.Fatal(answer.Status)
 	}

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// renewalPath is where the sites of these tests take renewals.
-const renewalPath = "/renew"
+// RenewalPath is where the sites of these tests take renewals.
+const RenewalPath = "/renew"
 
-// post renews the socket with this id over plain HTTP, by the site over TLS
+// Post renews the socket with this id over plain HTTP, by the site over TLS
 // or the other one, and returns the status and the body.
-func (s *site) post(t testing.TB, tls bool, session string, header http.Header) (int, string) {
+func (s *Site) Post(t testing.TB, tls bool, session string, header http.Header) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	url, client := "http://"+s.site, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	url, client := "http://"+s.Addr, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	if tls {
-		url = "https://" + s.tls
-		client.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.tlsConfig}
+		url = "https://" + s.TLSAddr
+		client.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.TLSConfig}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+renewalPath+"?session="+session, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+RenewalPath+"?session="+session, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,15 +45,15 @@ func (s *site) post(t testing.TB, tls bool, session string, header http.Header) 
 // request, before the end and while the socket is suspended.
 func TestRenewByRequest(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, renewing("warn 0s\npath "+renewalPath), nil, func(t *testing.T, s *peerSite, version string) {
-		exp := soon(2 * time.Second)
-		c := s.open(t, version, "/", s.bearer(exp))
-		p := s.socket(t)
-		id := p.header.Get("X-Session")
-		next := laterThan(exp, 2*time.Second)
+	ForEachPeerVersion(t, Renewing("warn 0s\npath "+RenewalPath), nil, func(t *testing.T, s *PeerSite, version string) {
+		exp := Soon(2 * time.Second)
+		c := s.Open(t, version, "/", s.Bearer(exp))
+		p := s.Socket(t)
+		id := p.Header.Get("X-Session")
+		next := LaterThan(exp, 2*time.Second)
 		for _, end := range []time.Time{next, time.Now().Add(time.Hour)} {
 			left := time.Until(end).Seconds()
-			status, body := s.post(t, version != h1, id, s.bearer(end))
+			status, body := s.Post(t, version != H1, id, s.Bearer(end))
 			var answer struct {
 				ExpiresIn float64 `json:"expires_in"`
 			}
@@ -63,20 +63,20 @@ func TestRenewByRequest(t *testing.T) {
 			if answer.ExpiresIn > left || answer.ExpiresIn < time.Until(end).Seconds()-2 {
 				t.Errorf("told %v s, want %v", answer.ExpiresIn, left)
 			}
-			c.accepted(t, end)
+			c.Accepted(t, end)
 			if end.Equal(next) {
-				c.hearsWord(t, "auth_expired")
+				c.HearsWord(t, "auth_expired")
 				if time.Now().Before(next) {
 					t.Errorf("suspended %v too early", time.Until(next))
 				}
-				c.says(t, "held in")
-				p.says(t, "held out")
-				c.pings(t, "read")
-				p.nothing(t)
+				c.Says(t, "held in")
+				p.Says(t, "held out")
+				c.Pings(t, "read")
+				p.Nothing(t)
 			}
 		}
-		c.hears(t, "held out")
-		p.hears(t, "held in")
+		c.Hears(t, "held out")
+		p.Hears(t, "held in")
 	})
 }
 
@@ -84,19 +84,19 @@ func TestRenewByRequest(t *testing.T) {
 // socket's id alone is worth nothing.
 func TestAttackRenewByRequest(t *testing.T) {
 	t.Parallel()
-	o := renewing("warn 0s\ngrace 1s\npath " + renewalPath)
-	o.directives += "\nfrom cookie session\nrequire scope chat:read"
-	s := startPeerSite(t, o, nil)
-	i := s.issuer
-	lag, exp := measureLag(t), soon(4*time.Second)
-	c := s.open(t, h1, "/", s.bearer(exp))
-	p := s.socket(t)
-	id := p.header.Get("X-Session")
+	o := Renewing("warn 0s\ngrace 1s\npath " + RenewalPath)
+	o.Directives += "\nfrom cookie session\nrequire scope chat:read"
+	s := StartPeerSite(t, o, nil)
+	i := s.Issuer
+	lag, exp := MeasureLag(t), Soon(4*time.Second)
+	c := s.Open(t, H1, "/", s.Bearer(exp))
+	p := s.Socket(t)
+	id := p.Header.Get("X-Session")
 	token := func(changes map[string]any) http.Header {
-		return http.Header{"Authorization": {"Bearer " + i.token(changes)}}
+		return http.Header{"Authorization": {"Bearer " + i.Token(changes)}}
 	}
 	cookie := func(name, value string) http.Header {
-		return http.Header{"Cookie": {"session=" + i.token()}, name: {value}}
+		return http.Header{"Cookie": {"session=" + i.Token()}, name: {value}}
 	}
 	for name, tt := range map[string]struct {
 		tls    bool
@@ -115,64 +115,64 @@ func TestAttackRenewByRequest(t *testing.T) {
 		"cross-origin cookie": {false, id, cookie("Origin", "https://evil.example.com"), http.StatusForbidden},
 		"cross-site cookie":   {false, id, cookie("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
 	} {
-		if status, body := s.post(t, tt.tls, tt.id, tt.header); status != tt.status {
+		if status, body := s.Post(t, tt.tls, tt.id, tt.header); status != tt.status {
 			t.Errorf("%s: answered %d %q, want %d", name, status, body, tt.status)
 		}
 	}
-	answer, _ := request(t, http.MethodGet, "http://"+s.site.site+renewalPath+"?session="+id, token(nil))
+	answer, _ := Request(t, http.MethodGet, "http://"+s.Addr+RenewalPath+"?session="+id, token(nil))
 	if answer.StatusCode == http.StatusOK {
 		t.Error("a GET was taken for a renewal")
 	}
-	c.hearsWord(t, "auth_expired") // and nothing before it
-	lag.inTime(t, "suspension", exp, time.Now(), 5*time.Second)
-	c.isRefused(t, closeTimeout)
-	p.ends(t, closeGoingAway)
+	c.HearsWord(t, "auth_expired") // and nothing before it
+	lag.InTime(t, "suspension", exp, time.Now(), 5*time.Second)
+	c.IsRefused(t, CloseTimeout)
+	p.Ends(t, CloseGoingAway)
 }
 
 // TestRenewByCookie: a page of the same origin may renew by its cookie.
 func TestRenewByCookie(t *testing.T) {
 	t.Parallel()
-	o := renewing("warn 0s\npath " + renewalPath)
-	o.directives += "\nfrom cookie session"
-	s := startPeerSite(t, o, nil)
-	c := s.open(t, h1, "/", s.bearer(soon(time.Minute)))
-	id := s.socket(t).header.Get("X-Session")
+	o := Renewing("warn 0s\npath " + RenewalPath)
+	o.Directives += "\nfrom cookie session"
+	s := StartPeerSite(t, o, nil)
+	c := s.Open(t, H1, "/", s.Bearer(Soon(time.Minute)))
+	id := s.Socket(t).Header.Get("X-Session")
 	exp := time.Now().Add(time.Hour)
-	header := http.Header{"Cookie": {"session=" + s.issuer.expiring(exp)}, "Origin": {"http://" + s.site.site}}
-	if status, body := s.post(t, false, id, header); status != http.StatusOK {
+	header := http.Header{"Cookie": {"session=" + s.Issuer.Expiring(exp)}, "Origin": {"http://" + s.Addr}}
+	if status, body := s.Post(t, false, id, header); status != http.StatusOK {
 		t.Fatalf("answered %d %q", status, body)
 	}
-	c.accepted(t, exp)
+	c.Accepted(t, exp)
 }
 
 // TestRenewAfterReload: a socket keeps the rules that it was opened under, and
 // is renewed under them, by message and by request.
 func TestRenewAfterReload(t *testing.T) {
 	t.Parallel()
-	o := renewing("warn 0s\npath " + renewalPath)
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		exp := soon(5 * time.Second)
-		c := s.open(t, version, "/", s.bearer(exp))
-		p := s.socket(t)
-		id := p.header.Get("X-Session")
+	o := Renewing("warn 0s\npath " + RenewalPath)
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		exp := Soon(5 * time.Second)
+		c := s.Open(t, version, "/", s.Bearer(exp))
+		p := s.Socket(t)
+		id := p.Header.Get("X-Session")
 		stricter := o
-		stricter.directives += "\nrequire claim role admin"
-		s.mustReload(t, stricter)
-		if _, answer := s.handshake(t, version, "/", s.bearer(exp)); answer.StatusCode != http.StatusForbidden {
+		stricter.Directives += "\nrequire claim role admin"
+		s.MustReload(t, stricter)
+		if _, answer := s.Handshake(t, version, "/", s.Bearer(exp)); answer.StatusCode != http.StatusForbidden {
 			t.Errorf("a new socket: %s, want 403", answer.Status)
 		}
-		next := laterThan(exp, 2*time.Second)
-		if status, body := s.post(t, version != h1, id, s.bearer(next)); status != http.StatusOK {
+		next := LaterThan(exp, 2*time.Second)
+		if status, body := s.Post(t, version != H1, id, s.Bearer(next)); status != http.StatusOK {
 			t.Fatalf("answered %d %q", status, body)
 		}
-		c.accepted(t, next)
-		c.says(t, login(s.issuer.token(map[string]any{"exp": next.Unix() + 60, "sub": "mallory"})))
-		c.hearsWord(t, "auth_error")
-		c.hearsWord(t, "auth_expired")
-		c.says(t, "held in")
-		p.says(t, "held out")
-		s.logsIn(t, c)
-		c.hears(t, "held out")
-		p.hears(t, "held in")
+		c.Accepted(t, next)
+		c.Says(t, Login(s.Issuer.Token(map[string]any{"exp": next.Unix() + 60, "sub": "mallory"})))
+		c.HearsWord(t, "auth_error")
+		c.HearsWord(t, "auth_expired")
+		c.Says(t, "held in")
+		p.Says(t, "held out")
+		s.LogsIn(t, c)
+		c.Hears(t, "held out")
+		p.Hears(t, "held in")
 	})
 }

@@ -22,8 +22,8 @@ type streamDialect struct {
 
 // streamDialects are all of them.
 var streamDialects = []streamDialect{
-	{"mqtt", "mqtt", opBinary, mqttLogin, mqttPublish},
-	{"stomp", "v12.stomp", opText, stompLogin, stompSend},
+	{"mqtt", "mqtt", OpBinary, mqttLogin, mqttPublish},
+	{"stomp", "v12.stomp", OpText, stompLogin, stompSend},
 }
 
 // mqttPart returns a text with its length in front.
@@ -70,35 +70,35 @@ func stompSend(content int) string {
 }
 
 // streamSite is a site that takes a token from the query, and from a message.
-func startStreamSite(t *testing.T, d streamDialect, pass string) *peerSite {
+func startStreamSite(t *testing.T, d streamDialect, pass string) *PeerSite {
 	t.Helper()
-	return startPeerSite(t, siteOptions{
-		directives: "from query\nfrom first_message\nhttp reject\ndialect " + d.name + " {\npass " + pass + "\n}",
+	return StartPeerSite(t, SiteOptions{
+		Directives: "from query\nfrom first_message\nhttp reject\ndialect " + d.name + " {\npass " + pass + "\n}",
 	}, nil)
 }
 
 // opensAs opens a socket with a token of alice's in the query.
-func (s *peerSite) opensAs(t *testing.T, d streamDialect) (*wsConn, *peer) {
+func (s *PeerSite) opensAs(t *testing.T, d streamDialect) (*Conn, *Peer) {
 	t.Helper()
 	header := map[string][]string{"Sec-Websocket-Protocol": {d.protocol}}
-	c := s.open(t, "h1", "/?access_token="+s.issuer.token(), header)
-	return c, s.socket(t)
+	c := s.Open(t, "h1", "/?access_token="+s.Issuer.Token(), header)
+	return c, s.Socket(t)
 }
 
 // sends sends messages of the dialect's.
-func (d streamDialect) sends(t *testing.T, c *wsConn, messages ...string) {
+func (d streamDialect) sends(t *testing.T, c *Conn, messages ...string) {
 	t.Helper()
 	var all []byte
 	for _, message := range messages {
-		all = append(all, clientFrame(0x80|d.opcode, []byte(message))...)
+		all = append(all, ClientFrame(0x80|d.opcode, []byte(message))...)
 	}
-	if err := c.writeRaw(all); err != nil {
+	if err := c.WriteRaw(all); err != nil {
 		t.Fatalf("the client sending messages: %v", err)
 	}
 }
 
 // forEachStreamDialect runs f for each dialect and pass, on a site of its own.
-func forEachStreamDialect(t *testing.T, f func(t *testing.T, s *peerSite, d streamDialect, pass string)) {
+func forEachStreamDialect(t *testing.T, f func(t *testing.T, s *PeerSite, d streamDialect, pass string)) {
 	t.Helper()
 	for _, d := range streamDialects {
 		for _, pass := range []string{"forward", "strip"} {
@@ -115,11 +115,11 @@ func forEachStreamDialect(t *testing.T, f func(t *testing.T, s *peerSite, d stre
 // protocol, in however many messages it comes and whatever is beside it.
 func TestAttackSecondCredential(t *testing.T) {
 	t.Parallel()
-	forEachStreamDialect(t, func(t *testing.T, s *peerSite, d streamDialect, _ string) {
+	forEachStreamDialect(t, func(t *testing.T, s *PeerSite, d streamDialect, _ string) {
 		bad := map[string]string{
-			"forged":         sign(jwt{key: strangerKey(), claims: s.issuer.claims(map[string]any{"sub": "admin"})}),
-			"somebody else":  s.issuer.token(map[string]any{"sub": "mallory"}),
-			"expired":        s.issuer.token(map[string]any{"exp": 1}),
+			"forged":         Sign(JWT{Key: StrangerKey(), Claims: s.Issuer.Claims(map[string]any{"sub": "admin"})}),
+			"somebody else":  s.Issuer.Token(map[string]any{"sub": "mallory"}),
+			"expired":        s.Issuer.Token(map[string]any{"exp": 1}),
 			"not even a JWT": "secret",
 		}
 		for name, token := range bad {
@@ -139,27 +139,27 @@ func TestAttackSecondCredential(t *testing.T) {
 				if got := p.hearsUntil(t, token); strings.Contains(got, token) {
 					t.Errorf("%s, %s: the application got the credential: %.200q", name, how, got)
 				}
-				c.vanish()
+				c.Vanish()
 			}
 		}
 	})
 }
 
 // hearsUntil returns all that comes until the socket ends or token has come.
-func (p *peer) hearsUntil(t *testing.T, token string) string {
+func (p *Peer) hearsUntil(t *testing.T, token string) string {
 	t.Helper()
 	var all strings.Builder
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(Patience)
 	defer timer.Stop()
 	for !strings.Contains(all.String(), token) {
 		select {
-		case message, ok := <-p.got:
+		case message, ok := <-p.Got:
 			if !ok {
 				return all.String()
 			}
 			all.WriteString(message)
 		case <-timer.C:
-			t.Fatalf("the socket did not end within %v", patience)
+			t.Fatalf("the socket did not end within %v", Patience)
 		}
 	}
 	return all.String()
@@ -170,12 +170,12 @@ func (p *peer) hearsUntil(t *testing.T, token string) string {
 // long it is.
 func TestOwnSecondCredential(t *testing.T) {
 	t.Parallel()
-	forEachStreamDialect(t, func(t *testing.T, s *peerSite, d streamDialect, pass string) {
-		newer := s.issuer.expiring(time.Now().Add(2 * time.Hour))
+	forEachStreamDialect(t, func(t *testing.T, s *PeerSite, d streamDialect, pass string) {
+		newer := s.Issuer.Expiring(time.Now().Add(2 * time.Hour))
 		c, p := s.opensAs(t, d)
 		login := d.login(newer, 0)
 		d.sends(t, c, login)
-		got := receive(t, "login at the application", p.got, patience)
+		got := Receive(t, "login at the application", p.Got, Patience)
 		switch {
 		case pass == "forward" && got != login:
 			t.Errorf("the application got %q, want %q", got, login)
@@ -186,47 +186,47 @@ func TestOwnSecondCredential(t *testing.T) {
 
 		c, p = s.opensAs(t, d)
 		d.sends(t, c, d.login("", 0))
-		p.hears(t, d.login("", 0))
+		p.Hears(t, d.login("", 0))
 		passes(t, d, c, p)
 	})
 }
 
 // passes expects that data passes, short and long, and heart-beats.
-func passes(t *testing.T, d streamDialect, c *wsConn, p *peer) {
+func passes(t *testing.T, d streamDialect, c *Conn, p *Peer) {
 	t.Helper()
 	beat := map[string]string{"mqtt": "\xC0\x00", "stomp": "\n"}[d.name]
 	for _, message := range []string{d.data(5), beat, d.data(2 << 20), beat, ""} {
 		d.sends(t, c, message)
-		if got := receive(t, "data at the application", p.got, patience); got != message {
+		if got := Receive(t, "data at the application", p.Got, Patience); got != message {
 			t.Fatalf("the application got %d bytes, want %d", len(got), len(message))
 		}
 	}
-	c.vanish()
+	c.Vanish()
 }
 
 // TestStreamForeignData: what is no message of the protocol passes on a socket
 // that the request has logged in.
 func TestStreamForeignData(t *testing.T) {
 	t.Parallel()
-	forEachStreamDialect(t, func(t *testing.T, s *peerSite, d streamDialect, _ string) {
+	forEachStreamDialect(t, func(t *testing.T, s *PeerSite, d streamDialect, _ string) {
 		c, p := s.opensAs(t, d)
 		audio := bytes.Repeat([]byte{0xFC, 0, 0x7F, 0x80, '\n', 0}, 100)
 		for _, m := range []struct {
 			opcode byte
 			data   string
 		}{
-			{opText, "PING"},
-			{opText, ""},
-			{opBinary, ""},
-			{opBinary, string(audio)},
-			{opText, "ls -l\r\n\x1b[A\x03"},
-			{opBinary, "\x1b[200~echo hi\x1b[201~\n"},
+			{OpText, "PING"},
+			{OpText, ""},
+			{OpBinary, ""},
+			{OpBinary, string(audio)},
+			{OpText, "ls -l\r\n\x1b[A\x03"},
+			{OpBinary, "\x1b[200~echo hi\x1b[201~\n"},
 		} {
-			if err := c.write(m.opcode, []byte(m.data)); err != nil {
+			if err := c.Write(m.opcode, []byte(m.data)); err != nil {
 				t.Fatal(err)
 			}
-			p.hears(t, m.data)
+			p.Hears(t, m.data)
 		}
-		c.vanish()
+		c.Vanish()
 	})
 }

@@ -13,22 +13,22 @@ import (
 // credential.
 func TestEventsOfALife(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{
-		directives: "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}", globals: "debug\n\tgrace_period 5s",
+	s := StartSite(t, SiteOptions{
+		Directives: "from header\non_expiry renew {\nwarn 100ms\ngrace 1m\n}", Globals: "debug\n\tgrace_period 5s",
 	})
-	exp := soon(2 * time.Second)
-	first, second := s.issuer.expiring(exp), s.issuer.expiring(time.Now().Add(time.Hour))
-	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
-	s.waitLog(t, `"websocket_auth_suspended"`)
-	c.says(t, login(second))
-	s.waitLog(t, `"websocket_auth_resumed"`)
-	if err := c.leave(); err != nil {
+	exp := Soon(2 * time.Second)
+	first, second := s.Issuer.Expiring(exp), s.Issuer.Expiring(time.Now().Add(time.Hour))
+	c := s.Open(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
+	s.WaitLog(t, `"websocket_auth_suspended"`)
+	c.Says(t, Login(second))
+	s.WaitLog(t, `"websocket_auth_resumed"`)
+	if err := c.Leave(); err != nil {
 		t.Fatal(err)
 	}
-	s.handshake(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
-	s.waitLog(t, `"websocket_auth_ended"`)
-	s.waitLog(t, `"websocket_auth_refused"`)
-	if err := s.stop(); err != nil {
+	s.Handshake(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + first}})
+	s.WaitLog(t, `"websocket_auth_ended"`)
+	s.WaitLog(t, `"websocket_auth_refused"`)
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	lines := map[string]string{
@@ -37,7 +37,7 @@ func TestEventsOfALife(t *testing.T) {
 		"websocket_auth_ended": "socket ended", "websocket_auth_refused": "request refused",
 	}
 	var order []string
-	for _, event := range s.logs.entries("event") {
+	for _, event := range s.Logs.Entries("event") {
 		name, _ := event["name"].(string)
 		data, _ := event["data"].(map[string]any)
 		line := lines[name]
@@ -45,7 +45,7 @@ func TestEventsOfALife(t *testing.T) {
 			continue
 		}
 		order = append(order, strings.TrimPrefix(name, "websocket_auth_"))
-		entry := s.logs.entries(line)[0]
+		entry := s.Logs.Entries(line)[0]
 		for _, key := range []string{"session", "site", "source", "subject", "issuer", "client_ip", "cause", "reason", "code", "messages_in"} {
 			if fmt.Sprint(data[key]) != fmt.Sprint(entry[key]) {
 				t.Errorf("event %s has %s %v, the line %v", name, key, data[key], entry[key])
@@ -71,41 +71,41 @@ func TestEventsOfALife(t *testing.T) {
 // logged and emitted under the same words.
 func TestRevokedAndLockedOut(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{globals: "debug\n\tgrace_period 5s\n\twebsocket_auth {\n\t\tlockout 3 10m 1m\n\t}"})
-	before := s.scrape(t)
-	token := s.issuer.token()
-	c := s.open(t, h1, "/echo", http.Header{"Authorization": {"Bearer " + token}})
-	claims := s.issuer.claims()
-	_, ended := s.revoke(t, map[string]any{"issuer": claims["iss"], "subject": claims["sub"], "reason": "left"})
+	s := StartSite(t, SiteOptions{Globals: "debug\n\tgrace_period 5s\n\twebsocket_auth {\n\t\tlockout 3 10m 1m\n\t}"})
+	before := s.Scrape(t)
+	token := s.Issuer.Token()
+	c := s.Open(t, H1, "/echo", http.Header{"Authorization": {"Bearer " + token}})
+	claims := s.Issuer.Claims()
+	_, ended := s.Revoke(t, map[string]any{"issuer": claims["iss"], "subject": claims["sub"], "reason": "left"})
 	if ended != 1 {
 		t.Fatalf("%d sockets ended, want 1", ended)
 	}
-	c.last(t, patience)
-	s.awaitMetrics(t, before, metrics{
+	c.Last(t, Patience)
+	s.AwaitMetrics(t, before, Metrics{
 		`revocations`: 1, `revocations_total`: 1, `sessions_ended_total{cause="revoked"}`: 1,
 		`locked_out`: 0, `lockouts_total`: 0,
 	})
 	for range 4 {
-		s.handshake(t, h1, "/echo", http.Header{"Authorization": {"Bearer garbage"}})
+		s.Handshake(t, H1, "/echo", http.Header{"Authorization": {"Bearer garbage"}})
 	}
-	s.awaitMetrics(t, before, metrics{
+	s.AwaitMetrics(t, before, Metrics{
 		`locked_out`: 1, `lockouts_total`: 1,
 		`handshakes_total{reason="malformed_token",result="refused",source="header"}`: 3,
 		`handshakes_total{reason="locked_out",result="refused",source="header"}`:      1,
 	})
-	s.waitLog(t, `"websocket_auth_locked_out"`)
+	s.WaitLog(t, `"websocket_auth_locked_out"`)
 	for line, want := range map[string]map[string]any{
 		"credentials revoked": {
 			"issuer": claims["iss"], "subject": claims["sub"], "reason": "left", "ended": 1.0, "event": "websocket_auth_revoked",
 		},
 		"client address locked out": {"client_ip": "127.0.0.1", "duration": 60.0, "event": "websocket_auth_locked_out"},
 	} {
-		entries := s.logs.entries(line)
+		entries := s.Logs.Entries(line)
 		if len(entries) != 1 {
 			t.Errorf("%d lines %q, want 1", len(entries), line)
 			continue
 		}
-		told := s.logs.entries("event")
+		told := s.Logs.Entries("event")
 		told = slices.DeleteFunc(told, func(e map[string]any) bool { return e["name"] != want["event"] })
 		if len(told) != 1 {
 			t.Errorf("%d events %v, want 1", len(told), want["event"])

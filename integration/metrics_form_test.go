@@ -14,10 +14,10 @@ import (
 // help and type.
 func TestMetricsAreWellFormed(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{globals: "grace_period 5s"})
-	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).vanish()
-	text := s.admin(t, "/metrics")
-	for series, value := range parseMetrics(t, text) {
+	s := StartSite(t, SiteOptions{Globals: "grace_period 5s"})
+	s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))).Vanish()
+	text := s.Admin(t, "/metrics")
+	for series, value := range ParseMetrics(t, text) {
 		if math.IsNaN(value) || value < 0 {
 			t.Errorf("%s = %v", series, value)
 		}
@@ -26,7 +26,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 			name = strings.TrimSuffix(name, suffix)
 		}
 		for _, about := range []string{"# HELP ", "# TYPE "} {
-			if !strings.Contains(text, about+ourMetrics+name+" ") {
+			if !strings.Contains(text, about+OurMetrics+name+" ") {
 				t.Errorf("%s has no %s", name, about)
 			}
 		}
@@ -35,7 +35,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := regexp.MustCompile(`# TYPE (`+ourMetrics+`[a-z_]+) ([a-z]+)`).FindAllStringSubmatch(text, -1)
+	types := regexp.MustCompile(`# TYPE (`+OurMetrics+`[a-z_]+) ([a-z]+)`).FindAllStringSubmatch(text, -1)
 	if len(types) < 20 {
 		t.Errorf("%d metrics are shown, too few", len(types))
 	}
@@ -50,32 +50,32 @@ func TestMetricsAreWellFormed(t *testing.T) {
 // done so in all places under the same word.
 func TestPollingInAllWords(t *testing.T) {
 	t.Parallel()
-	o := polled()
-	o.first, o.globals = "log", "grace_period 5s"
-	s := startSite(t, o)
-	before := s.scrape(t)
-	url := "http://" + s.caddyProc.site + "/socket.io/" + polling("words")
+	o := Polled()
+	o.First, o.Globals = "log", "grace_period 5s"
+	s := StartSite(t, o)
+	before := s.Scrape(t)
+	url := "http://" + s.Addr + "/socket.io/" + Polling("words")
 	for body, want := range map[string]int{
-		loginPacket("garbage"): http.StatusUnauthorized, loginPacket(s.issuer.token()): http.StatusOK,
+		LoginPacket("garbage"): http.StatusUnauthorized, LoginPacket(s.Issuer.Token()): http.StatusOK,
 	} {
-		if status := poll(t, http.MethodPost, url, body); status != want {
+		if status := Poll(t, http.MethodPost, url, body); status != want {
 			t.Errorf("a login by polling was answered %d, want %d", status, want)
 		}
 	}
-	c := s.open(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=words", nil)
-	s.awaitMetrics(t, before, metrics{
+	c := s.Open(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=words", nil)
+	s.AwaitMetrics(t, before, Metrics{
 		`http_requests_total{reason="malformed_token",result="refused",source="polling"}`: 1,
 		`http_requests_total{reason="",result="accepted",source="polling"}`:               1,
 		`handshakes_total{reason="",result="accepted",source="polling"}`:                  1,
 		`sessions_opened_total{dialect="socketio",source="polling",verifier="jwt"}`:       1,
 	})
-	if sessions := s.sessions(t, ""); len(sessions) != 1 || sessions[0].Source != "polling" {
+	if sessions := s.Sessions(t, ""); len(sessions) != 1 || sessions[0].Source != "polling" {
 		t.Errorf("the admin API shows %+v", sessions)
 	}
-	c.vanish()
-	s.waitLog(t, `"websocket_source":"polling"`)
+	c.Vanish()
+	s.WaitLog(t, `"websocket_source":"polling"`)
 	for _, line := range []string{"request refused", "socket opened", "socket ended"} {
-		if entries := s.logs.entries(line); len(entries) != 1 || entries[0]["source"] != "polling" {
+		if entries := s.Logs.Entries(line); len(entries) != 1 || entries[0]["source"] != "polling" {
 			t.Errorf("the lines %q are %v", line, entries)
 		}
 	}

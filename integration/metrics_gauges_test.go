@@ -16,47 +16,47 @@ func TestGaugesAgreeWithDescriptors(t *testing.T) { gaugesAgree(t, 10000) }
 // gaugesAgree opens and closes n sockets.
 func gaugesAgree(t testing.TB, n int) {
 	const left = 50
-	s := startSite(t, siteOptions{globals: "log default {\n\texclude http.handlers.websocket_auth\n}"})
-	before := s.footprint(t, h1)
-	base := s.scrape(t)
-	header := s.bearer(time.Now().Add(time.Hour))
+	s := StartSite(t, SiteOptions{Globals: "log default {\n\texclude http.handlers.websocket_auth\n}"})
+	before := s.Footprint(t, H1)
+	base := s.Scrape(t)
+	header := s.Bearer(time.Now().Add(time.Hour))
 	go func() { // so that nothing waits for it
 		for {
 			select {
-			case <-s.app.ends:
-			case <-s.app.handshakes:
+			case <-s.App.Ends:
+			case <-s.App.Handshakes:
 			case <-t.Context().Done():
 				return
 			}
 		}
 	}()
 	s.churn(t, n, header)
-	s.awaitMetrics(t, base, openSockets(0, 0, 0))
-	m := s.scrape(t)
-	if opened := m.since(base).sum("sessions_opened_total"); opened != float64(n) {
+	s.AwaitMetrics(t, base, OpenSockets(0, 0, 0))
+	m := s.Scrape(t)
+	if opened := m.Since(base).Sum("sessions_opened_total"); opened != float64(n) {
 		t.Errorf("%d sockets were opened, the metrics say %v", n, opened)
 	}
-	m.balanced(t)
+	m.Balanced(t)
 
-	openMany(t, s, h1, "/echo", header, left, 1)
-	s.awaitMetrics(t, base, openSockets(0, left, 0))
-	eventually(t, patience, func() string {
-		open := s.scrape(t)[`sessions{state="open"}`]
+	OpenMany(t, s, H1, "/echo", header, left, 1)
+	s.AwaitMetrics(t, base, OpenSockets(0, left, 0))
+	Eventually(t, Patience, func() string {
+		open := s.Scrape(t)[`sessions{state="open"}`]
 		// The client's and the application's.
-		if files := openFiles(t, s.cmd.Process.Pid) - before.files; files != 0 && float64(files) != 2*open {
+		if files := OpenFiles(t, s.Cmd.Process.Pid) - before.Files; files != 0 && float64(files) != 2*open {
 			return fmt.Sprintf("%v sockets and %d descriptors more than before", open, files)
 		}
 		return ""
 	})
-	s.closeAll()
-	s.awaitMetrics(t, base, openSockets(0, 0, 0))
-	s.nothingLeft(t, before)
-	s.scrape(t).balanced(t)
+	s.CloseAll()
+	s.AwaitMetrics(t, base, OpenSockets(0, 0, 0))
+	s.NothingLeft(t, before)
+	s.Scrape(t).Balanced(t)
 }
 
 // churn opens n sockets, some at a time, and ends them: by a close frame, by
 // cutting the connection, and in the middle of a message.
-func (s *site) churn(t testing.TB, n int, header http.Header) {
+func (s *Site) churn(t testing.TB, n int, header http.Header) {
 	t.Helper()
 	var (
 		mu     sync.Mutex // guards failed
@@ -86,17 +86,17 @@ func (s *site) churn(t testing.TB, n int, header http.Header) {
 }
 
 // liveAndDie opens a socket and ends it in one of three ways.
-func (s *site) liveAndDie(t testing.TB, way int, header http.Header) error {
-	conn, err := connectTo(t.Context(), h1, "http", s.caddyProc.site)
+func (s *Site) liveAndDie(t testing.TB, way int, header http.Header) error {
+	conn, err := ConnectTo(t.Context(), H1, "http", s.Addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	r, err := s.request(t.Context(), h1, "/echo", header)
+	r, err := s.Request(t.Context(), H1, "/echo", header)
 	if err != nil {
 		return err
 	}
-	c, answer, err := conn.open(r)
+	c, answer, err := conn.Open(r)
 	if err != nil {
 		return err
 	}
@@ -105,9 +105,9 @@ func (s *site) liveAndDie(t testing.TB, way int, header http.Header) error {
 	}
 	switch way % 3 {
 	case 0:
-		return c.leave()
+		return c.Leave()
 	case 1:
-		return c.writeRaw(hugeFrame())
+		return c.WriteRaw(HugeFrame())
 	default:
 		return nil
 	}

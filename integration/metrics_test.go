@@ -11,24 +11,25 @@ import (
 	"time"
 )
 
-// ourMetrics is in front of the names of all metrics of the plugin.
-const ourMetrics = "caddy_websocket_auth_"
+// OurMetrics is in front of the names of all metrics of the plugin.
+const OurMetrics = "caddy_websocket_auth_"
 
-// metrics are the plugin's, as the admin API gives them: value by name and
+// Metrics are the plugin's, as the admin API gives them: value by name and
 // labels, without the prefix.
-type metrics map[string]float64
+type Metrics map[string]float64
 
-// scrape returns the metrics of now.
-func (s *site) scrape(t testing.TB) metrics {
+// Scrape returns the metrics of now.
+func (s *Site) Scrape(t testing.TB) Metrics {
 	t.Helper()
-	return parseMetrics(t, s.admin(t, "/metrics"))
+	return ParseMetrics(t, s.Admin(t, "/metrics"))
 }
 
-func parseMetrics(t testing.TB, text string) metrics {
+// ParseMetrics reads the plugin's metrics from what the admin API answers.
+func ParseMetrics(t testing.TB, text string) Metrics {
 	t.Helper()
-	m := make(metrics)
+	m := make(Metrics)
 	for line := range strings.Lines(text) {
-		line, ours := strings.CutPrefix(strings.TrimSuffix(line, "\n"), ourMetrics)
+		line, ours := strings.CutPrefix(strings.TrimSuffix(line, "\n"), OurMetrics)
 		space := strings.LastIndexByte(line, ' ')
 		if !ours || space < 0 {
 			continue
@@ -42,8 +43,8 @@ func parseMetrics(t testing.TB, text string) metrics {
 	return m
 }
 
-// sum returns the sum of all series of a name.
-func (m metrics) sum(name string) (sum float64) {
+// Sum returns the sum of all series of a name.
+func (m Metrics) Sum(name string) (sum float64) {
 	for series, value := range m {
 		if series == name || strings.HasPrefix(series, name+"{") {
 			sum += value
@@ -52,10 +53,10 @@ func (m metrics) sum(name string) (sum float64) {
 	return sum
 }
 
-// since returns what has been added to each series since before, where it is
+// Since returns what has been added to each series since before, where it is
 // not nothing.
-func (m metrics) since(before metrics) metrics {
-	added := make(metrics)
+func (m Metrics) Since(before Metrics) Metrics {
+	added := make(Metrics)
 	for series, value := range m {
 		if value != before[series] {
 			added[series] = value - before[series]
@@ -64,12 +65,12 @@ func (m metrics) since(before metrics) metrics {
 	return added
 }
 
-// awaitMetrics waits until the series of want have grown by exactly that since
+// AwaitMetrics waits until the series of want have grown by exactly that since
 // before.
-func (s *site) awaitMetrics(t testing.TB, before, want metrics) {
+func (s *Site) AwaitMetrics(t testing.TB, before, want Metrics) {
 	t.Helper()
-	eventually(t, patience, func() string {
-		added := s.scrape(t).since(before)
+	Eventually(t, Patience, func() string {
+		added := s.Scrape(t).Since(before)
 		for series, value := range want {
 			if added[series] != value {
 				return fmt.Sprintf("%s has grown by %v, want %v; all: %v", series, added[series], value, added)
@@ -79,16 +80,16 @@ func (s *site) awaitMetrics(t testing.TB, before, want metrics) {
 	})
 }
 
-// openSockets are the gauges of live sockets by state.
-func openSockets(pending, open, suspended float64) metrics {
-	return metrics{
+// OpenSockets are the gauges of live sockets by state.
+func OpenSockets(pending, open, suspended float64) Metrics {
+	return Metrics{
 		`sessions{state="pending"}`: pending, `sessions{state="open"}`: open, `sessions{state="suspended"}`: suspended,
 	}
 }
 
-// balanced checks that as many sockets are there as were opened and have not
+// Balanced checks that as many sockets are there as were opened and have not
 // ended.
-func (m metrics) balanced(t testing.TB) {
+func (m Metrics) Balanced(t testing.TB) {
 	t.Helper()
 	accepted := 0.0
 	for series, value := range m {
@@ -96,12 +97,12 @@ func (m metrics) balanced(t testing.TB) {
 			accepted += value
 		}
 	}
-	if there := m.sum("sessions"); accepted-m.sum("sessions_ended_total") != there {
+	if there := m.Sum("sessions"); accepted-m.Sum("sessions_ended_total") != there {
 		t.Errorf("%v sockets were opened and %v have ended, but %v are there",
-			accepted, m.sum("sessions_ended_total"), there)
+			accepted, m.Sum("sessions_ended_total"), there)
 	}
-	if m["session_duration_seconds_count"] != m.sum("sessions_ended_total") {
-		t.Errorf("%v durations of %v sockets", m["session_duration_seconds_count"], m.sum("sessions_ended_total"))
+	if m["session_duration_seconds_count"] != m.Sum("sessions_ended_total") {
+		t.Errorf("%v durations of %v sockets", m["session_duration_seconds_count"], m.Sum("sessions_ended_total"))
 	}
 }
 
@@ -109,12 +110,12 @@ func (m metrics) balanced(t testing.TB) {
 // its own name, and nothing else does.
 func TestMetricsOfALife(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{
-		directives: "from header\nfrom first_message\nhttp authenticate\non_expiry renew {\nwarn 100ms\ngrace 1m\n}",
-		globals:    "grace_period 5s",
+	s := StartSite(t, SiteOptions{
+		Directives: "from header\nfrom first_message\nhttp authenticate\non_expiry renew {\nwarn 100ms\ngrace 1m\n}",
+		Globals:    "grace_period 5s",
 	})
-	before := s.scrape(t)
-	before.balanced(t)
+	before := s.Scrape(t)
+	before.Balanced(t)
 	// What has not happened yet is there nonetheless, where it can be.
 	for _, series := range []string{
 		`sessions{state="suspended"}`, `messages_total{direction="in"}`, `bytes_total{direction="out"}`,
@@ -131,8 +132,8 @@ func TestMetricsOfALife(t *testing.T) {
 	}
 
 	// With a token in the handshake, three messages, and a close frame.
-	c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
-	s.awaitMetrics(t, before, metrics{
+	c := s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour)))
+	s.AwaitMetrics(t, before, Metrics{
 		`handshakes_total{reason="",result="accepted",source="header"}`:                    1,
 		`sessions_opened_total{dialect="json",source="header",verifier="jwt"}`:             1,
 		`verification_duration_seconds_count{result="accepted",verifier="jwt"}`:            1,
@@ -142,33 +143,33 @@ func TestMetricsOfALife(t *testing.T) {
 		`sessions{state="pending"}`: 0,
 	})
 	for _, text := range []string{"a", "bb", "ccc"} {
-		c.says(t, text)
-		c.hears(t, text)
+		c.Says(t, text)
+		c.Hears(t, text)
 	}
-	s.awaitMetrics(t, before, metrics{ // while it is open
+	s.AwaitMetrics(t, before, Metrics{ // while it is open
 		`messages_total{direction="in"}`: 3, `messages_total{direction="out"}`: 3,
 		`bytes_total{direction="in"}`: 3*6 + 6, `bytes_total{direction="out"}`: 3*2 + 6,
 	})
-	if err := c.leave(); err != nil {
+	if err := c.Leave(); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitMetrics(t, before, metrics{
+	s.AwaitMetrics(t, before, Metrics{
 		`sessions_ended_total{cause="client_closed"}`: 1, `sessions{state="open"}`: 0,
 		`session_duration_seconds_count`: 1, `session_duration_seconds_bucket{le="+Inf"}`: 1,
 	})
 
 	// Refused: the handshake, the request, the login.
-	if _, answer := s.handshake(t, h1, "/refused", http.Header{"Authorization": {"Bearer x"}}); answer.StatusCode != http.StatusUnauthorized {
+	if _, answer := s.Handshake(t, H1, "/refused", http.Header{"Authorization": {"Bearer x"}}); answer.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("a bad token was answered %s", answer.Status)
 	}
-	if answer, _ := request(t, http.MethodGet, "http://"+s.caddyProc.site+"/plain", nil); answer.StatusCode != http.StatusUnauthorized {
+	if answer, _ := Request(t, http.MethodGet, "http://"+s.Addr+"/plain", nil); answer.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("a request without a token was answered %s", answer.Status)
 	}
-	request(t, http.MethodGet, "http://"+s.caddyProc.site+"/plain", s.bearer(time.Now().Add(time.Hour)))
-	c = s.open(t, h1, "/login", nil)
-	s.awaitMetrics(t, before, metrics{`sessions{state="pending"}`: 1})
-	c.says(t, login("x"))
-	s.awaitMetrics(t, before, metrics{
+	Request(t, http.MethodGet, "http://"+s.Addr+"/plain", s.Bearer(time.Now().Add(time.Hour)))
+	c = s.Open(t, H1, "/login", nil)
+	s.AwaitMetrics(t, before, Metrics{`sessions{state="pending"}`: 1})
+	c.Says(t, Login("x"))
+	s.AwaitMetrics(t, before, Metrics{
 		`handshakes_total{reason="malformed_token",result="refused",source="header"}`:    1,
 		`handshakes_total{reason="",result="accepted",source=""}`:                        1,
 		`http_requests_total{reason="missing_credential",result="refused",source=""}`:    1,
@@ -180,23 +181,23 @@ func TestMetricsOfALife(t *testing.T) {
 	})
 
 	// Pending, open, suspended, open again, and cut.
-	exp := soon(2 * time.Second)
-	c = s.open(t, h1, "/renewing", nil)
-	c.says(t, login(s.issuer.expiring(exp)))
-	c.accepted(t, exp)
-	s.awaitMetrics(t, before, metrics{`sessions_suspended_total`: 1, `sessions{state="suspended"}`: 1, `sessions{state="open"}`: 0})
-	c.says(t, login("y"))
-	s.awaitMetrics(t, before, metrics{`renewals_total{reason="malformed_token",result="refused"}`: 1})
-	c.says(t, login(s.issuer.expiring(time.Now().Add(time.Hour))))
-	s.awaitMetrics(t, before, metrics{
+	exp := Soon(2 * time.Second)
+	c = s.Open(t, H1, "/renewing", nil)
+	c.Says(t, Login(s.Issuer.Expiring(exp)))
+	c.Accepted(t, exp)
+	s.AwaitMetrics(t, before, Metrics{`sessions_suspended_total`: 1, `sessions{state="suspended"}`: 1, `sessions{state="open"}`: 0})
+	c.Says(t, Login("y"))
+	s.AwaitMetrics(t, before, Metrics{`renewals_total{reason="malformed_token",result="refused"}`: 1})
+	c.Says(t, Login(s.Issuer.Expiring(time.Now().Add(time.Hour))))
+	s.AwaitMetrics(t, before, Metrics{
 		`logins_total{reason="",result="accepted",source="first_message"}`:            1,
 		`sessions_opened_total{dialect="json",source="first_message",verifier="jwt"}`: 1,
 		`renewals_total{reason="",result="accepted"}`:                                 1,
 		`sessions_resumed_total`: 1, `sessions{state="open"}`: 1, `sessions{state="suspended"}`: 0,
 	})
-	c.vanish()
-	s.awaitMetrics(t, before, metrics{`sessions_ended_total{cause="client_gone"}`: 1, `sessions{state="open"}`: 0})
-	s.scrape(t).balanced(t)
+	c.Vanish()
+	s.AwaitMetrics(t, before, Metrics{`sessions_ended_total{cause="client_gone"}`: 1, `sessions{state="open"}`: 0})
+	s.Scrape(t).Balanced(t)
 	s.linesAgree(t)
 }
 
@@ -204,34 +205,34 @@ func TestMetricsOfALife(t *testing.T) {
 // neither accepted nor refused.
 func TestMetricsOfFailures(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{globals: "grace_period 5s"})
-	start := s.scrape(t)
-	s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).vanish()
-	s.awaitMetrics(t, start, metrics{`session_duration_seconds_count`: 1})
-	before := s.scrape(t)
-	s.app.Close()
-	if _, answer := s.handshake(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))); answer.StatusCode != http.StatusBadGateway {
+	s := StartSite(t, SiteOptions{Globals: "grace_period 5s"})
+	start := s.Scrape(t)
+	s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))).Vanish()
+	s.AwaitMetrics(t, start, Metrics{`session_duration_seconds_count`: 1})
+	before := s.Scrape(t)
+	s.App.Close()
+	if _, answer := s.Handshake(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))); answer.StatusCode != http.StatusBadGateway {
 		t.Fatalf("without an application the handshake was answered %s", answer.Status)
 	}
-	s.awaitMetrics(t, before, metrics{
+	s.AwaitMetrics(t, before, Metrics{
 		`handshakes_total{reason="",result="failed",source="header"}`:   1,
 		`handshakes_total{reason="",result="accepted",source="header"}`: 0,
 	})
-	s.scrape(t).balanced(t)
+	s.Scrape(t).Balanced(t)
 }
 
 // linesAgree checks that the log has as many lines of each kind as the metrics
 // count, and that every one of a socket has what it is to be found by.
-func (s *site) linesAgree(t testing.TB) {
+func (s *Site) linesAgree(t testing.TB) {
 	t.Helper()
-	m := s.scrape(t)
+	m := s.Scrape(t)
 	for line, want := range map[string]float64{
-		"socket opened":    m.sum("sessions_opened_total"),
+		"socket opened":    m.Sum("sessions_opened_total"),
 		"socket renewed":   m[`renewals_total{reason="",result="accepted"}`],
 		"socket suspended": m["sessions_suspended_total"],
 		"socket resumed":   m["sessions_resumed_total"],
 	} {
-		entries := s.logs.entries(line)
+		entries := s.Logs.Entries(line)
 		if float64(len(entries)) != want || want == 0 {
 			t.Errorf("%d lines %q, and the metrics say %v", len(entries), line, want)
 		}
@@ -239,7 +240,7 @@ func (s *site) linesAgree(t testing.TB) {
 			hasKeys(t, entry, "session", "site", "source", "dialect", "verifier", "user", "subject", "issuer", "client_ip", "valid_until")
 		}
 	}
-	ended := s.logs.entries("socket ended")
+	ended := s.Logs.Entries("socket ended")
 	if len(ended) != 2 { // of those that had logged in
 		t.Errorf("%d lines of ends, want 2: %v", len(ended), ended)
 	}
@@ -250,7 +251,7 @@ func (s *site) linesAgree(t testing.TB) {
 	if first := ended[0]; first["messages_in"] != 3.0 || first["bytes_in"] != 32.0 || first["bytes_out"] != 16.0 { // with close frames
 		t.Errorf("a socket with three messages ended with %v", first)
 	}
-	for _, entry := range s.logs.entries("request refused") {
+	for _, entry := range s.Logs.Entries("request refused") {
 		hasKeys(t, entry, "site", "client_ip", "reason", "dialect", "error")
 	}
 }
@@ -264,13 +265,13 @@ func hasKeys(t testing.TB, entry map[string]any, keys ...string) {
 	}
 }
 
-// leave closes the socket as a client should, and waits for its end.
-func (c *wsConn) leave() error {
-	return c.within(patience, func() error {
-		if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+// Leave closes the socket as a client should, and waits for its end.
+func (c *Conn) Leave() error {
+	return c.Within(Patience, func() error {
+		if err := c.Write(OpClose, []byte{0x03, 0xe8}); err != nil {
 			return err
 		}
-		_, err := io.Copy(io.Discard, c.r)
+		_, err := io.Copy(io.Discard, c.Reader)
 		return err
 	})
 }
@@ -279,41 +280,41 @@ func (c *wsConn) leave() error {
 // and no gauge, and old sockets count on.
 func TestMetricsAtReload(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{globals: "grace_period 5s"}
-	s := startSite(t, o)
-	start := s.scrape(t)
-	c := s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour)))
-	c.says(t, "one")
-	c.hears(t, "one")
-	s.handshake(t, h1, "/echo", nil)
-	s.awaitMetrics(t, start, metrics{`messages_total{direction="in"}`: 1})
-	before := s.scrape(t)
+	o := SiteOptions{Globals: "grace_period 5s"}
+	s := StartSite(t, o)
+	start := s.Scrape(t)
+	c := s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour)))
+	c.Says(t, "one")
+	c.Hears(t, "one")
+	s.Handshake(t, H1, "/echo", nil)
+	s.AwaitMetrics(t, start, Metrics{`messages_total{direction="in"}`: 1})
+	before := s.Scrape(t)
 	ageing := func(series string, _ float64) bool {
 		return series == "key_sets_oldest_age_seconds"
 	}
 	maps.DeleteFunc(before, ageing)
 	for i := range 5 {
-		if err := s.reload(t, o.caddyfile()); err != nil {
+		if err := s.Reload(t, o.Caddyfile()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.reload(t, "http://{$SITE} {\n\twebsocket_auth {\n\t\tnonsense\n\t}\n}\n"); err == nil {
+		if err := s.Reload(t, "http://{$SITE} {\n\twebsocket_auth {\n\t\tnonsense\n\t}\n}\n"); err == nil {
 			t.Fatal("nonsense was loaded")
 		}
-		after := s.scrape(t)
+		after := s.Scrape(t)
 		maps.DeleteFunc(after, ageing)
 		for series, value := range before {
 			if now, ok := after[series]; !ok || now != value {
 				t.Errorf("reload %d: %s was %v and is %v, %v", i+1, series, value, now, ok)
 			}
 		}
-		if len(after.since(before)) > 0 {
-			t.Errorf("reload %d: new are %v", i+1, after.since(before))
+		if len(after.Since(before)) > 0 {
+			t.Errorf("reload %d: new are %v", i+1, after.Since(before))
 		}
 	}
-	c.says(t, "two")
-	c.hears(t, "two")
-	c.vanish()
-	s.awaitMetrics(t, before, metrics{
+	c.Says(t, "two")
+	c.Hears(t, "two")
+	c.Vanish()
+	s.AwaitMetrics(t, before, Metrics{
 		`messages_total{direction="in"}`: 1, `sessions{state="open"}`: -1, `sessions_ended_total{cause="client_gone"}`: 1,
 	})
 }

@@ -73,83 +73,83 @@ http://{$SITE2} {
 // and limits count for the same socket.
 func TestNested(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, nestedConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	user, admin := i.token(), i.token(map[string]any{"role": "admin"})
-	staff := i.token(map[string]any{"role": []any{"staff", "other"}})
-	withOrigin := bearer("/origin/2", user)
-	withOrigin.header.Set("Origin", "https://app.example.com")
-	withBadOrigin := bearer("/origin/1", user)
-	withBadOrigin.header.Set("Origin", "https://evil.example")
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, nestedConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	user, admin := i.Token(), i.Token(map[string]any{"role": "admin"})
+	staff := i.Token(map[string]any{"role": []any{"staff", "other"}})
+	withOrigin := Bearer("/origin/2", user)
+	withOrigin.Header.Set("Origin", "https://app.example.com")
+	withBadOrigin := Bearer("/origin/1", user)
+	withBadOrigin.Header.Set("Origin", "https://evil.example")
 	for _, tc := range []struct {
 		name   string
 		addr   string
-		h      handshake
+		h      Handshake
 		status int
 		reason string
 	}{
-		{"outside", p.site, bearer("/", user), 101, ""},
-		{"rule met", p.site, bearer("/admin/1", admin), 101, ""},
-		{"rule not met", p.site, bearer("/admin/2", user), 403, "claim_not_allowed"},
-		{"no token", p.site, handshake{path: "/admin/3"}, 401, "missing_credential"},
-		{"origin met", p.site, withOrigin, 101, ""},
-		{"origin not met", p.site, withBadOrigin, 403, "origin_not_allowed"},
-		{"two deep, both met", p.site, bearer("/deep/er/1", admin), 101, ""},
-		{"two deep, the inner not met", p.site, bearer("/deep/er/2", staff), 403, "claim_not_allowed"},
-		{"two deep, one asked", p.site, bearer("/deep/1", staff), 101, ""},
-		{"nobody outside, good token", p.site2, bearer("/alone/1", admin), 401, "missing_credential"},
-		{"nobody outside, no token", p.site2, handshake{path: "/alone/2"}, 401, "missing_credential"},
+		{"outside", p.Addr, Bearer("/", user), 101, ""},
+		{"rule met", p.Addr, Bearer("/admin/1", admin), 101, ""},
+		{"rule not met", p.Addr, Bearer("/admin/2", user), 403, "claim_not_allowed"},
+		{"no token", p.Addr, Handshake{Path: "/admin/3"}, 401, "missing_credential"},
+		{"origin met", p.Addr, withOrigin, 101, ""},
+		{"origin not met", p.Addr, withBadOrigin, 403, "origin_not_allowed"},
+		{"two deep, both met", p.Addr, Bearer("/deep/er/1", admin), 101, ""},
+		{"two deep, the inner not met", p.Addr, Bearer("/deep/er/2", staff), 403, "claim_not_allowed"},
+		{"two deep, one asked", p.Addr, Bearer("/deep/1", staff), 101, ""},
+		{"nobody outside, good token", p.Addr2, Bearer("/alone/1", admin), 401, "missing_credential"},
+		{"nobody outside, no token", p.Addr2, Handshake{Path: "/alone/2"}, 401, "missing_credential"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			if tc.status == http.StatusSwitchingProtocols {
-				conn, _ := mustDial(t, tc.addr, tc.h)
-				mustEcho(t, conn, "hello")
-				if got := b.wait(t, tc.h.path).header.Get("X-User"); got != "alice" {
+				conn, _ := MustDial(t, tc.addr, tc.h)
+				MustEcho(t, conn, "hello")
+				if got := b.Wait(t, tc.h.Path).Header.Get("X-User"); got != "alice" {
 					t.Errorf("X-User is %q", got)
 				}
 				return
 			}
-			resp := refused(t, tc.addr, tc.h, tc.status)
+			resp := Refused(t, tc.addr, tc.h, tc.status)
 			if body, _ := io.ReadAll(resp.Body); string(body) != tc.reason {
 				t.Errorf("refused with reason %q, want %q", body, tc.reason)
 			}
-			if len(b.seen(tc.h.path)) > 0 {
+			if len(b.Seen(tc.h.Path)) > 0 {
 				t.Error("it has reached the application")
 			}
 		})
 	}
 	t.Run("close code", func(t *testing.T) {
 		t.Parallel()
-		conn, _ := mustDial(t, p.site, bearer("/closing/1", user))
-		if got := closeOf(t, conn); got.Code != 3003 || got.Text != "insufficient_scope" {
+		conn, _ := MustDial(t, p.Addr, Bearer("/closing/1", user))
+		if got := CloseOf(t, conn); got.Code != 3003 || got.Text != "insufficient_scope" {
 			t.Errorf("closed with %d %q, want 3003 insufficient_scope", got.Code, got.Text)
 		}
-		if len(b.seen("/closing/1")) > 0 {
+		if len(b.Seen("/closing/1")) > 0 {
 			t.Error("it has reached the application")
 		}
 	})
 	t.Run("max_session", func(t *testing.T) {
 		t.Parallel()
-		conn, _ := mustDial(t, p.site, bearer("/short/1", user))
-		lag, opened := measureLag(t), time.Now()
-		mustEcho(t, conn, "hello")
-		if got := closeOf(t, conn); got.Code != 3000 {
+		conn, _ := MustDial(t, p.Addr, Bearer("/short/1", user))
+		lag, opened := MeasureLag(t), time.Now()
+		MustEcho(t, conn, "hello")
+		if got := CloseOf(t, conn); got.Code != 3000 {
 			t.Errorf("closed with %d %q, want 3000", got.Code, got.Text)
 		}
-		lag.inTime(t, "end", opened, time.Now(), 9*time.Second)
-		if code := b.wait(t, "/short/1").waitClosed(t); code != 1001 {
+		lag.InTime(t, "end", opened, time.Now(), 9*time.Second)
+		if code := b.Wait(t, "/short/1").WaitClosed(t); code != 1001 {
 			t.Errorf("the application was told %d, want 1001", code)
 		}
 	})
 	t.Run("plain request", func(t *testing.T) {
 		t.Parallel()
 		// The outer one lets it through; with nobody outside nobody does.
-		resp, body := request(t, http.MethodGet, "http://"+p.site+"/admin/4", nil)
+		resp, body := Request(t, http.MethodGet, "http://"+p.Addr+"/admin/4", nil)
 		if resp.StatusCode != http.StatusOK || body != "backend" {
 			t.Errorf("answered %s %q, want what http pass says", resp.Status, body)
 		}
-		resp, body = request(t, http.MethodGet, "http://"+p.site2+"/alone/3", nil)
+		resp, body = Request(t, http.MethodGet, "http://"+p.Addr2+"/alone/3", nil)
 		if resp.StatusCode != http.StatusUnauthorized || body != "missing_credential" {
 			t.Errorf("with nobody outside: answered %s %q", resp.Status, body)
 		}
@@ -204,15 +204,15 @@ http://{$SITE2} {
 // would have refused behind the outer one.
 func TestAttackNestedInFront(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, nestedOrderConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	header := http.Header{"Authorization": {"Bearer " + i.token()}}
-	resp, body := request(t, http.MethodGet, "http://"+p.site+"/admin/1", header)
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, nestedOrderConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	header := http.Header{"Authorization": {"Bearer " + i.Token()}}
+	resp, body := Request(t, http.MethodGet, "http://"+p.Addr+"/admin/1", header)
 	if resp.StatusCode != http.StatusUnauthorized || body != "missing_credential" {
 		t.Errorf("answered %s %q", resp.Status, body)
 	}
-	refused(t, p.site, bearer("/admin/2", i.token()), http.StatusUnauthorized)
-	if b.received("/admin/") {
+	Refused(t, p.Addr, Bearer("/admin/2", i.Token()), http.StatusUnauthorized)
+	if b.Received("/admin/") {
 		t.Error("it has reached the application")
 	}
 }
@@ -246,18 +246,18 @@ http://{$SITE} {
 // innermost one that the outermost has authenticated them.
 func TestAttackNestedBehindPass(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, nestedPassConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, nestedPassConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for _, tc := range []struct {
 		token  string
 		status int
 		body   string
 	}{
-		{i.token(), http.StatusForbidden, "claim_not_allowed"},
-		{i.token(map[string]any{"role": "admin"}), http.StatusOK, "backend"},
+		{i.Token(), http.StatusForbidden, "claim_not_allowed"},
+		{i.Token(map[string]any{"role": "admin"}), http.StatusOK, "backend"},
 	} {
 		header := http.Header{"Authorization": {"Bearer " + tc.token}}
-		resp, body := request(t, http.MethodGet, "http://"+p.site+"/", header)
+		resp, body := Request(t, http.MethodGet, "http://"+p.Addr+"/", header)
 		if resp.StatusCode != tc.status || body != tc.body {
 			t.Errorf("answered %s %q, want %d %q", resp.Status, body, tc.status, tc.body)
 		}
@@ -267,29 +267,29 @@ func TestAttackNestedBehindPass(t *testing.T) {
 // What the inner handler does not say, the outer one decides.
 func TestNestedTakesOverFromOuter(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, nestedOrderConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, nestedOrderConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	t.Run("reject close", func(t *testing.T) {
 		t.Parallel()
-		conn, _ := mustDial(t, p.site2, bearer("/admin/1", i.token()))
-		if got := closeOf(t, conn); got.Code != 3003 {
+		conn, _ := MustDial(t, p.Addr2, Bearer("/admin/1", i.Token()))
+		if got := CloseOf(t, conn); got.Code != 3003 {
 			t.Errorf("closed with %d %q, want 3003", got.Code, got.Text)
 		}
 	})
 	t.Run("on_expiry ignore", func(t *testing.T) {
 		t.Parallel()
-		exp := soon(2 * time.Second)
-		conn, _ := mustDial(t, p.site2, bearer("/admin/2", i.token(map[string]any{"role": "admin", "exp": exp.Unix()})))
+		exp := Soon(2 * time.Second)
+		conn, _ := MustDial(t, p.Addr2, Bearer("/admin/2", i.Token(map[string]any{"role": "admin", "exp": exp.Unix()})))
 		for time.Now().Before(exp.Add(time.Second)) {
-			mustEcho(t, conn, "still here")
+			MustEcho(t, conn, "still here")
 		}
 	})
 	t.Run("placeholders are the inner one's", func(t *testing.T) {
 		t.Parallel()
-		h := bearer("/own/1?access_token="+i.token(map[string]any{"aud": "own", "sub": "bob"}), i.token())
-		conn, _ := mustDial(t, p.site2, h)
-		mustEcho(t, conn, "hello")
-		got := b.wait(t, "/own/1").header
+		h := Bearer("/own/1?access_token="+i.Token(map[string]any{"aud": "own", "sub": "bob"}), i.Token())
+		conn, _ := MustDial(t, p.Addr2, h)
+		MustEcho(t, conn, "hello")
+		got := b.Wait(t, "/own/1").Header
 		if got.Get("X-User") != "bob" || got.Get("X-Subject") != "bob" || got.Get("X-Source") != "query" {
 			t.Errorf("the application was told %q, %q, %q", got.Get("X-User"), got.Get("X-Subject"), got.Get("X-Source"))
 		}

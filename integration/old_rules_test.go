@@ -30,30 +30,30 @@ func TestOldRulesOutliveTheirConfig(t *testing.T) {
 }
 `
 	)
-	o := renewing("warn 0s")
+	o := Renewing("warn 0s")
 	for name, after := range map[string]string{
 		"no websocket_auth": none, "no site": "http://{$SITE2} {\nrespond ok\n}\n", "nothing": "",
 		"other keys": keys, "other verifier and dialect": dialect,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-				c := s.open(t, version, "/", s.of("alice"))
-				p := s.socket(t)
-				if err := s.reload(t, after); err != nil {
+			ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+				c := s.Open(t, version, "/", s.Of("alice"))
+				p := s.Socket(t)
+				if err := s.Reload(t, after); err != nil {
 					t.Fatal(err)
 				}
-				s.issuer.setKeys(rsaJWK(&strangerKey().PublicKey, "rsa-2"))
+				s.Issuer.SetKeys(RSAJWK(&StrangerKey().PublicKey, "rsa-2"))
 				renewed := func(exp time.Time) string {
-					claims := s.issuer.claims()
+					claims := s.Issuer.Claims()
 					claims["sub"], claims["exp"] = "alice", exp.Unix()
-					return login(sign(jwt{key: strangerKey(), header: map[string]any{"kid": "rsa-2"}, claims: claims}))
+					return Login(Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "rsa-2"}, Claims: claims}))
 				}
 				later := time.Now().Add(2 * time.Hour)
-				c.says(t, renewed(later))
-				c.accepted(t, later)
-				c.says(t, "still here")
-				p.hears(t, "still here")
+				c.Says(t, renewed(later))
+				c.Accepted(t, later)
+				c.Says(t, "still here")
+				p.Hears(t, "still here")
 			})
 		})
 	}

@@ -62,11 +62,11 @@ http://{$SITE} {
 // answer whether its visitor has a cookie, nor whether that is good.
 func TestAttackPageLooksForSession(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	p := startCaddy(t, cookieSites, withEnv("JWKS", i.jwksURL()))
+	i := NewIssuer(t)
+	p := StartCaddy(t, cookieSites, WithEnv("JWKS", i.JWKSURL()))
 	cookies := map[string][]string{
-		"none": nil, "good": {"session=" + i.token()}, "bad": {"session=garbage"}, "empty": {"session="},
-		"expired": {"session=" + i.token(map[string]any{"exp": 1})}, "two": {"session=a; session=b"},
+		"none": nil, "good": {"session=" + i.Token()}, "bad": {"session=garbage"}, "empty": {"session="},
+		"expired": {"session=" + i.Token(map[string]any{"exp": 1})}, "two": {"session=a; session=b"},
 		"another": {"other=x"}, "bad bytes": {"session=a b"},
 	}
 	pages := map[string]http.Header{
@@ -83,13 +83,13 @@ func TestAttackPageLooksForSession(t *testing.T) {
 				if lines != nil {
 					header["Cookie"] = lines
 				}
-				if answer, _ := request(t, http.MethodGet, "http://"+p.site+path, header); answer.StatusCode != http.StatusForbidden {
+				if answer, _ := Request(t, http.MethodGet, "http://"+p.Addr+path, header); answer.StatusCode != http.StatusForbidden {
 					t.Errorf("%s: %s with cookie %s: %s", path, page, cookie, answer.Status)
 				}
 				if header.Get("Origin") == "" {
 					continue // no handshake of a browser's
 				}
-				refused(t, p.site, handshake{path: path, header: header}, http.StatusForbidden)
+				Refused(t, p.Addr, Handshake{Path: path, Header: header}, http.StatusForbidden)
 			}
 		}
 	}
@@ -99,9 +99,9 @@ func TestAttackPageLooksForSession(t *testing.T) {
 // site's own, learn that their credential is missing or bad.
 func TestMissingCredentialOfOthers(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	p := startCaddy(t, cookieSites, withEnv("JWKS", i.jwksURL()))
-	own := http.Header{"Origin": {"http://" + p.site}}
+	i := NewIssuer(t)
+	p := StartCaddy(t, cookieSites, WithEnv("JWKS", i.JWKSURL()))
+	own := http.Header{"Origin": {"http://" + p.Addr}}
 	for _, tt := range []struct {
 		path   string
 		header http.Header
@@ -112,15 +112,15 @@ func TestMissingCredentialOfOthers(t *testing.T) {
 		{"/alone", http.Header{"Sec-Fetch-Site": {"same-origin"}}, http.StatusUnauthorized},
 		{"/alone", own, http.StatusUnauthorized},
 		{"/before", nil, http.StatusUnauthorized},
-		{"/before?access_token=" + i.token(), nil, http.StatusOK},
-		{"/before?access_token=" + i.token(), own, http.StatusOK},
-		{"/after?access_token=" + i.token(), http.Header{"Origin": {"https://other.example"}}, http.StatusOK},
+		{"/before?access_token=" + i.Token(), nil, http.StatusOK},
+		{"/before?access_token=" + i.Token(), own, http.StatusOK},
+		{"/after?access_token=" + i.Token(), http.Header{"Origin": {"https://other.example"}}, http.StatusOK},
 		{"/after?access_token=garbage", http.Header{"Origin": {"https://other.example"}}, http.StatusUnauthorized},
 		{"/after", http.Header{"Origin": {"https://other.example"}}, http.StatusForbidden},
 		{"/listed", own, http.StatusForbidden},
 		{"/listed", http.Header{"Origin": {"https://app.example.com"}}, http.StatusUnauthorized},
 	} {
-		if answer, _ := request(t, http.MethodGet, "http://"+p.site+tt.path, tt.header); answer.StatusCode != tt.status {
+		if answer, _ := Request(t, http.MethodGet, "http://"+p.Addr+tt.path, tt.header); answer.StatusCode != tt.status {
 			t.Errorf("%.30s with %v: %s, want %d", tt.path, tt.header, answer.Status, tt.status)
 		}
 	}
@@ -130,17 +130,17 @@ func TestMissingCredentialOfOthers(t *testing.T) {
 // judged alone, whatever forms are looked for and whichever source decides.
 func TestAttackSecondBearerPair(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	p := startCaddy(t, cookieSites, withEnv("JWKS", i.jwksURL()))
-	good, forged := i.token(), sign(jwt{key: strangerKey(), claims: i.claims()})
-	kubernetes := "base64url.bearer.authorization.k8s.io." + b64([]byte(good))
-	for name, h := range map[string]handshake{
-		"two pairs":                       {path: "/form", subprotocols: []string{"bearer", good, "bearer", forged}},
-		"two pairs, the query decides":    {path: "/form?access_token=" + good, subprotocols: []string{"bearer", good, "jwt", forged}},
-		"a pair beside another form":      {path: "/form", subprotocols: []string{kubernetes, "bearer", forged}},
-		"a pair in front of another form": {path: "/form", subprotocols: []string{"token", forged, kubernetes}},
+	i := NewIssuer(t)
+	p := StartCaddy(t, cookieSites, WithEnv("JWKS", i.JWKSURL()))
+	good, forged := i.Token(), Sign(JWT{Key: StrangerKey(), Claims: i.Claims()})
+	kubernetes := "base64url.bearer.authorization.k8s.io." + Base64URL([]byte(good))
+	for name, h := range map[string]Handshake{
+		"two pairs":                       {Path: "/form", Subprotocols: []string{"bearer", good, "bearer", forged}},
+		"two pairs, the query decides":    {Path: "/form?access_token=" + good, Subprotocols: []string{"bearer", good, "jwt", forged}},
+		"a pair beside another form":      {Path: "/form", Subprotocols: []string{kubernetes, "bearer", forged}},
+		"a pair in front of another form": {Path: "/form", Subprotocols: []string{"token", forged, kubernetes}},
 	} {
-		if _, answer, err := dial(t, p.site, h); err == nil || answer == nil || answer.StatusCode != http.StatusBadRequest {
+		if _, answer, err := Dial(t, p.Addr, h); err == nil || answer == nil || answer.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -151,17 +151,17 @@ func TestAttackSecondBearerPair(t *testing.T) {
 // outlast it, however little is left of it.
 func TestAttackTokenWithoutBeginning(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	p := startCaddy(t, cookieSites, withEnv("JWKS", i.jwksURL()))
+	i := NewIssuer(t)
+	p := StartCaddy(t, cookieSites, WithEnv("JWKS", i.JWKSURL()))
 	soon := time.Now().Add(time.Minute).Unix()
 	for _, claims := range []map[string]any{
-		{"iat": absent, "exp": soon}, {"iat": absent, "nbf": time.Now().Unix() - 1, "exp": soon},
+		{"iat": Absent, "exp": soon}, {"iat": Absent, "nbf": time.Now().Unix() - 1, "exp": soon},
 	} {
-		if answer, _ := request(t, http.MethodGet, "http://"+p.site+"/form?access_token="+i.token(claims), nil); answer.StatusCode != http.StatusUnauthorized {
+		if answer, _ := Request(t, http.MethodGet, "http://"+p.Addr+"/form?access_token="+i.Token(claims), nil); answer.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%v: %s", claims, answer.Status)
 		}
 	}
-	if answer, _ := request(t, http.MethodGet, "http://"+p.site+"/form?access_token="+i.token(), nil); answer.StatusCode != http.StatusOK {
+	if answer, _ := Request(t, http.MethodGet, "http://"+p.Addr+"/form?access_token="+i.Token(), nil); answer.StatusCode != http.StatusOK {
 		t.Errorf("with iat: %s", answer.Status)
 	}
 }

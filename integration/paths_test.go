@@ -24,27 +24,27 @@ http://{$SITE} {
 // kin). Without a token none of them is answered by the app.
 func TestAttackPathSpellings(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, pathsConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, pathsConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for _, path := range []string{
 		"/ws", "/WS", "/Ws/a", "//ws", "/./ws", "/public/../ws", "/public/%2e%2e/ws", "/public/%2E%2E/ws",
 		"/%77s", "/ws%2f", "/ws%2Fx", "/ws;x", "/ws%00", "/%2fws", "/public/..%2fws", "/ws/../ws", "/public/..;/ws",
 		"/ws/%2e%2e/public",
 	} {
-		conn := dialRaw(t, p.site)
-		conn.send(t, upgrade(p.site, path))
-		resp := conn.response(t)
+		conn := DialRaw(t, p.Addr)
+		conn.Send(t, Upgrade(p.Addr, path))
+		resp := conn.Response(t)
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			t.Errorf("%s: %s without a token", path, resp.Status)
 		}
-		conn.finish(t)
+		conn.Finish(t)
 	}
-	if b.received("GET ") {
+	if b.Received("GET ") {
 		t.Error("the app saw a request without a token")
 	}
-	conn, _ := mustDial(t, p.site, bearer("/ws/good", i.token()))
-	mustEcho(t, conn, "hello")
-	if !b.received("GET /ws/good") {
+	conn, _ := MustDial(t, p.Addr, Bearer("/ws/good", i.Token()))
+	MustEcho(t, conn, "hello")
+	if !b.Received("GET /ws/good") {
 		t.Error("what the app gets is not recorded")
 	}
 }

@@ -15,27 +15,27 @@ import (
 // of the others has ended. Other users and issuers do not count.
 func TestSessionsPerUserRefuse(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{directives: "sessions_per_user 2"}, nil, func(t *testing.T, s *peerSite, version string) {
-		first, second := s.open(t, version, "/", s.of("alice")), s.open(t, version, "/", s.of("alice"))
-		p, q := s.socket(t), s.socket(t)
+	ForEachPeerVersion(t, SiteOptions{Directives: "sessions_per_user 2"}, nil, func(t *testing.T, s *PeerSite, version string) {
+		first, second := s.Open(t, version, "/", s.Of("alice")), s.Open(t, version, "/", s.Of("alice"))
+		p, q := s.Socket(t), s.Socket(t)
 		for range 3 {
-			_, answer := s.handshake(t, version, "/", s.of("alice"))
+			_, answer := s.Handshake(t, version, "/", s.Of("alice"))
 			if answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") == "" {
 				t.Fatalf("%s with Retry-After %q, want 429", answer.Status, answer.Header.Get("Retry-After"))
 			}
 		}
-		s.open(t, version, "/", s.of("bob"))
-		s.socket(t)
-		s.open(t, version, "/", s.named(map[string]any{"iss": "https://other.example.com"}))
-		s.socket(t)
-		second.says(t, "still here")
-		q.hears(t, "still here")
-		if err := first.leave(); err != nil {
+		s.Open(t, version, "/", s.Of("bob"))
+		s.Socket(t)
+		s.Open(t, version, "/", s.Named(map[string]any{"iss": "https://other.example.com"}))
+		s.Socket(t)
+		second.Says(t, "still here")
+		q.Hears(t, "still here")
+		if err := first.Leave(); err != nil {
 			t.Fatal(err)
 		}
-		p.ends(t, 1000)
-		eventually(t, patience, func() string {
-			if c, answer := s.handshake(t, version, "/", s.of("alice")); c == nil {
+		p.Ends(t, 1000)
+		Eventually(t, Patience, func() string {
+			if c, answer := s.Handshake(t, version, "/", s.Of("alice")); c == nil {
 				return "still refused with " + answer.Status
 			}
 			return ""
@@ -47,24 +47,24 @@ func TestSessionsPerUserRefuse(t *testing.T) {
 // back.
 func TestSessionsPerUserReplace(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{directives: "sessions_per_user 2 replace"}, nil, func(t *testing.T, s *peerSite, version string) {
-		var conns []*wsConn
-		bob := s.open(t, version, "/", s.of("bob"))
-		b := s.socket(t)
+	ForEachPeerVersion(t, SiteOptions{Directives: "sessions_per_user 2 replace"}, nil, func(t *testing.T, s *PeerSite, version string) {
+		var conns []*Conn
+		bob := s.Open(t, version, "/", s.Of("bob"))
+		b := s.Socket(t)
 		for n := range 6 {
-			conns = append(conns, s.open(t, version, "/", s.of("alice")))
-			s.socket(t)
+			conns = append(conns, s.Open(t, version, "/", s.Of("alice")))
+			s.Socket(t)
 			if n >= 2 {
-				if _, end := conns[n-2].last(t, patience); end.code != closeForbidden || end.reason != "replaced" {
+				if _, end := conns[n-2].Last(t, Patience); end.Code != CloseForbidden || end.Reason != "replaced" {
 					t.Errorf("%v, want 3003 \"replaced\"", end)
 				}
 			}
 		}
-		if all := s.sessions(t, "subject=alice"); len(all) != 2 {
+		if all := s.Sessions(t, "subject=alice"); len(all) != 2 {
 			t.Errorf("%d sockets are left, want 2", len(all))
 		}
-		bob.says(t, "still here")
-		b.hears(t, "still here")
+		bob.Says(t, "still here")
+		b.Hears(t, "still here")
 	})
 }
 
@@ -76,28 +76,28 @@ func TestAttackSessionsPerUserAtOnce(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
 			const most, tries, rounds = 3, 20, 5
-			s := startSite(t, siteOptions{directives: "sessions_per_user 3 " + policy})
+			s := StartSite(t, SiteOptions{Directives: "sessions_per_user 3 " + policy})
 			for round := range rounds {
-				header := s.of(fmt.Sprint("alice", round))
+				header := s.Of(fmt.Sprint("alice", round))
 				var opened, refused atomic.Int64
 				var wg sync.WaitGroup
 				for range tries {
-					conn := s.connect(t, h1)
+					conn := s.Connect(t, H1)
 					wg.Go(func() {
-						r, err := s.request(t.Context(), h1, "/echo", header)
+						r, err := s.Request(t.Context(), H1, "/echo", header)
 						if err != nil {
 							t.Error(err)
 							return
 						}
-						switch c, answer, err := conn.open(r); {
+						switch c, answer, err := conn.Open(r); {
 						case err != nil:
 							t.Error(err)
 						case c != nil:
 							opened.Add(1)
 							go func() {
-								var end *closed
-								if _, err := c.read(); errors.As(err, &end) {
-									_ = c.answerClose(end.code)
+								var end *ClosedError
+								if _, err := c.Read(); errors.As(err, &end) {
+									_ = c.AnswerClose(end.Code)
 								}
 							}()
 						case answer.StatusCode == http.StatusTooManyRequests:
@@ -111,8 +111,8 @@ func TestAttackSessionsPerUserAtOnce(t *testing.T) {
 				if opened.Load()+refused.Load() != tries || policy == "refuse" && opened.Load() != most {
 					t.Errorf("%d were opened and %d refused of %d", opened.Load(), refused.Load(), tries)
 				}
-				eventually(t, patience, func() string {
-					if n := len(s.sessions(t, fmt.Sprint("subject=alice", round))); n != most {
+				Eventually(t, Patience, func() string {
+					if n := len(s.Sessions(t, fmt.Sprint("subject=alice", round))); n != most {
 						return fmt.Sprintf("%d sockets live, want %d", n, most)
 					}
 					return ""
@@ -126,28 +126,28 @@ func TestAttackSessionsPerUserAtOnce(t *testing.T) {
 // last, in whatever order, are no way round the limit.
 func TestAttackSessionsPerUserPending(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "from first_message\nfrom header\nsessions_per_user 2\non_expiry renew"}
-	forEachPeerVersion(t, o, nil, func(t *testing.T, s *peerSite, version string) {
-		var conns []*wsConn
+	o := SiteOptions{Directives: "from first_message\nfrom header\nsessions_per_user 2\non_expiry renew"}
+	ForEachPeerVersion(t, o, nil, func(t *testing.T, s *PeerSite, version string) {
+		var conns []*Conn
 		for range 6 {
-			conns = append(conns, s.open(t, version, "/", noHeader))
+			conns = append(conns, s.Open(t, version, "/", NoHeader))
 		}
 		for n, conn := range slices.Backward(conns) {
-			conn.says(t, login(s.issuer.token()))
+			conn.Says(t, Login(s.Issuer.Token()))
 			if n >= len(conns)-2 {
-				conn.hearsWord(t, "auth_ok")
+				conn.HearsWord(t, "auth_ok")
 				continue
 			}
-			if _, end := conn.last(t, patience); end.code != closeTryAgain {
+			if _, end := conn.Last(t, Patience); end.Code != CloseTryAgain {
 				t.Errorf("socket %d: %v, want 1013", n, end)
 			}
 		}
 		// Who is in may renew: a renewal is no newcomer.
 		for _, c := range conns[4:] {
-			c.says(t, login(s.issuer.token(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()})))
-			c.hearsWord(t, "auth_ok")
+			c.Says(t, Login(s.Issuer.Token(map[string]any{"exp": time.Now().Add(2 * time.Hour).Unix()})))
+			c.HearsWord(t, "auth_ok")
 		}
-		if all := s.sessions(t, "subject=alice"); len(all) != 2 {
+		if all := s.Sessions(t, "subject=alice"); len(all) != 2 {
 			t.Errorf("%d sockets live, want 2", len(all))
 		}
 	})

@@ -16,20 +16,20 @@ import (
 // of it is left.
 func TestPingFindsTheDead(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{directives: "from header\nfrom first_message {\nwithin 1m\n}\nping 1s 1s", globals: "grace_period 2s"}
-	tryEachVersion(t, allVersions, o, func(t testing.TB, s *site, version string) {
-		lag, start := measureLag(t), time.Now()
-		s.open(t, version, "/sink", s.of("alice")) // reads nothing, says nothing
-		s.open(t, version, "/sink", noHeader)      // and has not logged in
-		end := s.app.end(t, patience)
-		if end.code != closeGoingAway {
-			t.Errorf("the application's socket ended with %d (%v), want 1001", end.code, end.err)
+	o := SiteOptions{Directives: "from header\nfrom first_message {\nwithin 1m\n}\nping 1s 1s", Globals: "grace_period 2s"}
+	TryEachVersion(t, AllVersions, o, func(t testing.TB, s *Site, version string) {
+		lag, start := MeasureLag(t), time.Now()
+		s.Open(t, version, "/sink", s.Of("alice")) // reads nothing, says nothing
+		s.Open(t, version, "/sink", NoHeader)      // and has not logged in
+		end := s.App.End(t, Patience)
+		if end.Code != CloseGoingAway {
+			t.Errorf("the application's socket ended with %d (%v), want 1001", end.Code, end.Err)
 		}
-		lag.inTime(t, "end at the application", start.Add(1900*time.Millisecond), end.at, 6*time.Second)
-		s.noSocketLeft(t) // long before the time for a login is over
+		lag.InTime(t, "end at the application", start.Add(1900*time.Millisecond), end.At, 6*time.Second)
+		s.NoSocketLeft(t) // long before the time for a login is over
 		// The log comes through a pipe.
-		eventually(t, patience, func() string {
-			if ends := s.logs.entries("socket ended"); len(ends) != 1 || ends[0]["cause"] != "client_silent" {
+		Eventually(t, Patience, func() string {
+			if ends := s.Logs.Entries("socket ended"); len(ends) != 1 || ends[0]["cause"] != "client_silent" {
 				return fmt.Sprintf("in the log: %v", ends)
 			}
 			return ""
@@ -41,12 +41,12 @@ func TestPingFindsTheDead(t *testing.T) {
 // is told.
 func TestPingCloses(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{directives: "ping 1s 1s"})
-	c := s.open(t, h1, "/sink", s.of("alice"))
-	if f := c.mustRead(t); f.opcode != opPing {
-		t.Fatalf("opcode %#x, want a ping", f.opcode)
+	s := StartSite(t, SiteOptions{Directives: "ping 1s 1s"})
+	c := s.Open(t, H1, "/sink", s.Of("alice"))
+	if f := c.MustRead(t); f.Opcode != OpPing {
+		t.Fatalf("opcode %#x, want a ping", f.Opcode)
 	}
-	c.closes(t, closeTimeout)
+	c.Closes(t, CloseTimeout)
 }
 
 // TestPingLeavesTheQuiet: a client that only answers pings lives on. Its
@@ -54,28 +54,28 @@ func TestPingCloses(t *testing.T) {
 // its own pings as ever.
 func TestPingLeavesTheQuiet(t *testing.T) {
 	t.Parallel()
-	forEachPeerVersion(t, siteOptions{directives: "ping 1s 30s"}, nil, func(t *testing.T, s *peerSite, version string) {
-		c := s.open(t, version, "/", s.of("alice"))
-		p := s.socket(t)
+	ForEachPeerVersion(t, SiteOptions{Directives: "ping 1s 30s"}, nil, func(t *testing.T, s *PeerSite, version string) {
+		c := s.Open(t, version, "/", s.Of("alice"))
+		p := s.Socket(t)
 		for range 4 {
-			c.answersPing(t)
+			c.AnswersPing(t)
 		}
-		c.says(t, "still here")
-		p.hears(t, "still here")
-		if err := p.WriteControl(websocket.PingMessage, []byte("own"), time.Now().Add(patience)); err != nil {
+		c.Says(t, "still here")
+		p.Hears(t, "still here")
+		if err := p.WriteControl(websocket.PingMessage, []byte("own"), time.Now().Add(Patience)); err != nil {
 			t.Fatal(err)
 		}
 		for text := ""; text != "own"; { // the answers to the gate's pass, too
-			f := c.mustRead(t)
-			if f.opcode != opPing {
-				t.Fatalf("the client got opcode %#x with %q, want a ping", f.opcode, f.payload)
+			f := c.MustRead(t)
+			if f.Opcode != OpPing {
+				t.Fatalf("the client got opcode %#x with %q, want a ping", f.Opcode, f.Payload)
 			}
-			if err := c.write(opPong, f.payload); err != nil {
+			if err := c.Write(OpPong, f.Payload); err != nil {
 				t.Fatal(err)
 			}
-			text = string(f.payload)
+			text = string(f.Payload)
 		}
-		for receive(t, "pong at the application", p.pongs, patience) != "own" {
+		for Receive(t, "pong at the application", p.Pongs, Patience) != "own" {
 		}
 	})
 }
@@ -87,16 +87,16 @@ func TestPingIsNotForTalkers(t *testing.T) {
 }
 
 func talkerIsNotPinged(t testing.TB) {
-	s := startSite(t, siteOptions{directives: "ping 1s 1s"})
-	c := s.open(t, h1, "/echo", s.of("alice"))
+	s := StartSite(t, SiteOptions{Directives: "ping 1s 1s"})
+	c := s.Open(t, H1, "/echo", s.Of("alice"))
 	every := time.NewTicker(200 * time.Millisecond)
 	defer every.Stop()
 	for n := range 20 {
 		<-every.C
 		text := fmt.Sprint("message ", n)
-		c.says(t, text)
-		if f := c.mustRead(t); string(f.payload) != text {
-			t.Fatalf("opcode %#x with %q, want %q", f.opcode, f.payload, text)
+		c.Says(t, text)
+		if f := c.MustRead(t); string(f.Payload) != text {
+			t.Fatalf("opcode %#x with %q, want %q", f.Opcode, f.Payload, text)
 		}
 	}
 }
@@ -110,30 +110,30 @@ func TestPingLeavesSlowReaders(t *testing.T) {
 }
 
 func slowReaderLives(t testing.TB) {
-	s := startSite(t, siteOptions{directives: "ping 1s 6s", globals: "grace_period 2s"})
-	c := s.open(t, h1, "/flood", s.of("alice"))
+	s := StartSite(t, SiteOptions{Directives: "ping 1s 6s", Globals: "grace_period 2s"})
+	c := s.Open(t, H1, "/flood", s.Of("alice"))
 	pause := time.NewTimer(3 * time.Second) // with the ping behind much else
 	defer pause.Stop()
 	<-pause.C
-	stop := time.Now().Add(patience)
+	stop := time.Now().Add(Patience)
 	every := time.NewTicker(10 * time.Millisecond)
 	defer every.Stop()
 	pings := 0
 	// On a busy machine it may take a while until all before the ping is read.
 	for n := uint64(0); pings < 2 && time.Now().Before(stop); {
-		f, err := c.read()
-		switch end := (*closed)(nil); {
+		f, err := c.Read()
+		switch end := (*ClosedError)(nil); {
 		case errors.As(err, &end):
 			t.Fatalf("after %d messages and %d pings: %v", n, pings, end)
 		case err != nil:
 			t.Fatalf("after %d messages: %v", n, err)
-		case f.opcode == opPing:
+		case f.Opcode == OpPing:
 			pings++
-			if err := c.write(opPong, f.payload); err != nil {
+			if err := c.Write(OpPong, f.Payload); err != nil {
 				t.Fatal(err)
 			}
 			continue
-		case string(f.payload) != string(numbered(n)):
+		case string(f.Payload) != string(Numbered(n)):
 			t.Fatalf("message %d is another", n)
 		}
 		if n++; n%50 == 0 {

@@ -49,14 +49,14 @@ const placeholderClaims = `{"iss":%q,"aud":"chat","sub":"alice","jti":"token-1",
 // or refused, and holds nothing of another request.
 func TestPlaceholders(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
+	i, b := NewIssuer(t), NewBackend(t)
 	var headers strings.Builder
 	for n, tc := range placeholderCases {
 		fmt.Fprintf(&headers, "\t\theader_up X-%d {%s}\n", n, tc.placeholder)
 	}
 	headers.WriteString("\t\theader_up X-Issuer {http.websocket_auth.issuer}\n" +
 		"\t\theader_up X-Expires {http.websocket_auth.expires_at}\n\t\theader_up X-Session {http.websocket_auth.session}\n")
-	p := startCaddy(t, `
+	p := StartCaddy(t, `
 (app) {
 	reverse_proxy {$BACKEND} {
 `+headers.String()+`	}
@@ -67,57 +67,57 @@ http://{$SITE} {
 	handle_errors {
 		import app
 	}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	exp := time.Now().Add(time.Hour).Unix()
-	token := sign(jwt{rawPayload: fmt.Sprintf(placeholderClaims, i.URL, exp)})
+	token := Sign(JWT{RawPayload: fmt.Sprintf(placeholderClaims, i.URL, exp)})
 	sessions := make(map[string]bool)
 	for _, path := range []string{"/first", "/second"} {
-		conn, _ := mustDial(t, p.site, bearer(path, token))
-		mustEcho(t, conn, "hello")
-		seen := b.wait(t, path)
+		conn, _ := MustDial(t, p.Addr, Bearer(path, token))
+		MustEcho(t, conn, "hello")
+		seen := b.Wait(t, path)
 		for n, tc := range placeholderCases {
-			if got := seen.header.Values(fmt.Sprintf("X-%d", n)); len(got) != 1 || got[0] != tc.want {
+			if got := seen.Header.Values(fmt.Sprintf("X-%d", n)); len(got) != 1 || got[0] != tc.want {
 				t.Errorf("{%s} is %q, want %q", tc.placeholder, got, tc.want)
 			}
 		}
-		if got, want := seen.header.Get("X-Expires"), time.Unix(exp, 0).UTC().Format(time.RFC3339); got != want {
+		if got, want := seen.Header.Get("X-Expires"), time.Unix(exp, 0).UTC().Format(time.RFC3339); got != want {
 			t.Errorf("expires_at is %q, want %q", got, want)
 		}
-		if got := seen.header.Get("X-Issuer"); got != i.URL {
+		if got := seen.Header.Get("X-Issuer"); got != i.URL {
 			t.Errorf("issuer is %q, want %q", got, i.URL)
 		}
-		sessions[seen.header.Get("X-Session")] = true
+		sessions[seen.Header.Get("X-Session")] = true
 	}
 	if len(sessions) != 2 || sessions[""] {
 		t.Errorf("the sessions of two sockets are %v", sessions)
 	}
 	t.Run("passed", func(t *testing.T) {
 		t.Parallel()
-		request(t, http.MethodGet, "http://"+p.site+"/passed", http.Header{"Authorization": {"Bearer " + token}})
-		placeholdersEmpty(t, b.wait(t, "/passed"), "")
+		Request(t, http.MethodGet, "http://"+p.Addr+"/passed", http.Header{"Authorization": {"Bearer " + token}})
+		placeholdersEmpty(t, b.Wait(t, "/passed"), "")
 	})
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
-		h := bearer("/refused", token)
-		h.header.Set("X-0", "mallory")
-		h.path += "?access_token=" + token + "x.y"
-		_, resp, err := dial(t, p.site, h)
+		h := Bearer("/refused", token)
+		h.Header.Set("X-0", "mallory")
+		h.Path += "?access_token=" + token + "x.y"
+		_, resp, err := Dial(t, p.Addr, h)
 		if err == nil || resp == nil {
 			t.Fatalf("accepted, or %v", err)
 		}
-		placeholdersEmpty(t, b.wait(t, "/refused"), "malformed_token")
+		placeholdersEmpty(t, b.Wait(t, "/refused"), "malformed_token")
 	})
 }
 
 // placeholdersEmpty checks that all of them are, but the error.
-func placeholdersEmpty(t testing.TB, seen *backendRequest, reason string) {
+func placeholdersEmpty(t testing.TB, seen *BackendRequest, reason string) {
 	t.Helper()
 	for n, tc := range placeholderCases {
 		want := ""
 		if tc.placeholder == "http.websocket_auth.error" {
 			want = reason
 		}
-		if got := seen.header.Values(fmt.Sprintf("X-%d", n)); len(got) != 1 || got[0] != want {
+		if got := seen.Header.Values(fmt.Sprintf("X-%d", n)); len(got) != 1 || got[0] != want {
 			t.Errorf("{%s} is %q, want %q", tc.placeholder, got, want)
 		}
 	}

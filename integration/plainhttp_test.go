@@ -36,10 +36,10 @@ http://{$SITE3} {
 // WebSocket handshake. Handshakes are authenticated whatever it says.
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, plainHTTPConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	pass, authenticate, reject := p.site, p.site2, p.site3
-	token, bad := i.token(), i.token(map[string]any{"aud": "another"})
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, plainHTTPConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	pass, authenticate, reject := p.Addr, p.Addr2, p.Addr3
+	token, bad := i.Token(), i.Token(map[string]any{"aud": "another"})
 	authorization := http.Header{"Authorization": {"Bearer " + token}}
 	preflight := http.Header{"Origin": {"https://app.example.com"}, "Access-Control-Request-Method": {"POST"}}
 	for _, tc := range []struct {
@@ -66,26 +66,26 @@ func TestPlainHTTP(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			path := pathOf(t)
-			resp, body := request(t, tc.method, "http://"+tc.addr+path+tc.query, tc.header)
+			path := PathOf(t)
+			resp, body := Request(t, tc.method, "http://"+tc.addr+path+tc.query, tc.header)
 			if resp.StatusCode != tc.status {
 				t.Fatalf("answered %s %q, want %d", resp.Status, body, tc.status)
 			}
 			if tc.status != http.StatusOK {
-				if body != tc.reason || len(b.seen(path)) > 0 {
-					t.Errorf("refused with reason %q, want %q; seen by the application: %v", body, tc.reason, b.seen(path))
+				if body != tc.reason || len(b.Seen(path)) > 0 {
+					t.Errorf("refused with reason %q, want %q; seen by the application: %v", body, tc.reason, b.Seen(path))
 				}
 				if got := resp.Header.Get("Upgrade"); (got == "websocket") != (tc.status == http.StatusUpgradeRequired) {
 					t.Errorf("Upgrade is %q", got)
 				}
 				return
 			}
-			seen := b.wait(t, path)
-			passedOn := strings.Contains(fmt.Sprint(seen.uri, seen.header), token)
+			seen := b.Wait(t, path)
+			passedOn := strings.Contains(fmt.Sprint(seen.URI, seen.Header), token)
 			if passedOn != (tc.user == "-") {
-				t.Errorf("the application got %s %v", seen.uri, seen.header)
+				t.Errorf("the application got %s %v", seen.URI, seen.Header)
 			}
-			if got := seen.header.Get("X-User"); got != strings.TrimPrefix(tc.user, "-") {
+			if got := seen.Header.Get("X-User"); got != strings.TrimPrefix(tc.user, "-") {
 				t.Errorf("X-User is %q, want %q", got, tc.user)
 			}
 		})
@@ -93,9 +93,9 @@ func TestPlainHTTP(t *testing.T) {
 	for name, addr := range map[string]string{"pass": pass, "authenticate": authenticate, "reject": reject} {
 		t.Run(name+" and a handshake", func(t *testing.T) {
 			t.Parallel()
-			refused(t, addr, handshake{path: pathOf(t)}, http.StatusUnauthorized)
-			conn, _ := mustDial(t, addr, bearer(pathOf(t), token))
-			mustEcho(t, conn, "hello")
+			Refused(t, addr, Handshake{Path: PathOf(t)}, http.StatusUnauthorized)
+			conn, _ := MustDial(t, addr, Bearer(PathOf(t), token))
+			MustEcho(t, conn, "hello")
 		})
 	}
 }
@@ -117,22 +117,22 @@ http://{$SITE} {
 // that says.
 func TestPollingWithCookie(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, pollingConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	cookie := "session=" + i.token()
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, pollingConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	cookie := "session=" + i.Token()
 	for site, status := range map[string]int{"same-origin": 200, "same-site": 403, "cross-site": 403, "none": 403} {
-		resp, _ := request(t, http.MethodGet, "http://"+p.site+"/", http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {site}})
+		resp, _ := Request(t, http.MethodGet, "http://"+p.Addr+"/", http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {site}})
 		if resp.StatusCode != status {
 			t.Errorf("%s: answered %s, want %d", site, resp.Status, status)
 		}
 	}
-	refused(t, p.site, handshake{path: "/", header: http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {"same-origin"}}}, 403)
+	Refused(t, p.Addr, Handshake{Path: "/", Header: http.Header{"Cookie": {cookie}, "Sec-Fetch-Site": {"same-origin"}}}, 403)
 }
 
-// request makes an ordinary request and returns the answer with its body.
-func request(t testing.TB, method, url string, header http.Header) (*http.Response, string) {
+// Request makes an ordinary request and returns the answer with its body.
+func Request(t testing.TB, method, url string, header http.Header) (*http.Response, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -156,8 +156,8 @@ func request(t testing.TB, method, url string, header http.Header) (*http.Respon
 // balancer tells it: by the PROXY protocol, or by X-Forwarded headers.
 func TestInsecurePlaintext(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 {
 	debug
 	servers :{$PLAIN} {
@@ -193,9 +193,9 @@ http://127.0.0.1:{$PLAIN} {
 		reverse_proxy {$BACKEND}
 	}
 	import errors
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr), withEnv("PLAIN", nextFreePort(t)))
-	authorization := "Authorization: Bearer " + i.token()
-	plain := "127.0.0.1:" + p.env["PLAIN"]
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr), WithEnv("PLAIN", NextFreePort(t)))
+	authorization := "Authorization: Bearer " + i.Token()
+	plain := "127.0.0.1:" + p.Env["PLAIN"]
 	proxied := func(from string) string { return "PROXY TCP4 " + from + " 127.0.0.1 40000 80\r\n" }
 	for _, tc := range []struct {
 		name, addr, before, path string
@@ -209,16 +209,16 @@ http://127.0.0.1:{$PLAIN} {
 		{"another machine that says https", plain, proxied("203.0.113.7"), "/a", []string{"X-Forwarded-Proto: https"}, 403},
 		{"another machine that says it is this", plain, proxied("203.0.113.7"), "/a", []string{"X-Forwarded-For: 127.0.0.1"}, 403},
 		{"another machine, allowed", plain, proxied("203.0.113.7"), "/insecure/a", nil, 101},
-		{"a trusted proxy that says http", p.site, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: http"}, 403},
-		{"a trusted proxy that says nothing", p.site, "", "/a", []string{"X-Forwarded-For: 203.0.113.7"}, 403},
-		{"a trusted proxy that says https", p.site, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https"}, 101},
-		{"a trusted proxy that says both", p.site, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-Forwarded-Proto: http"}, 403},
+		{"a trusted proxy that says http", p.Addr, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: http"}, 403},
+		{"a trusted proxy that says nothing", p.Addr, "", "/a", []string{"X-Forwarded-For: 203.0.113.7"}, 403},
+		{"a trusted proxy that says https", p.Addr, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https"}, 101},
+		{"a trusted proxy that says both", p.Addr, "", "/a", []string{"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "X-Forwarded-Proto: http"}, 403},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			conn := dialRaw(t, tc.addr)
-			conn.send(t, tc.before+upgrade(tc.addr, tc.path, append(tc.lines, authorization)...))
-			resp := conn.response(t)
+			conn := DialRaw(t, tc.addr)
+			conn.Send(t, tc.before+Upgrade(tc.addr, tc.path, append(tc.lines, authorization)...))
+			resp := conn.Response(t)
 			if resp.StatusCode != tc.status {
 				t.Fatalf("answered %s, want %d", resp.Status, tc.status)
 			}
@@ -235,8 +235,8 @@ http://127.0.0.1:{$PLAIN} {
 // Over TLS nobody can read along.
 func TestTokensOverTLS(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 {
 	debug
 	servers {
@@ -247,10 +247,10 @@ https://{$TLS} {
 	tls {$CERT} {$KEY}
 	websocket_auth {$JWKS} chat
 	reverse_proxy {$BACKEND}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	h := bearer("/", i.token())
-	h.header.Set("X-Forwarded-For", "203.0.113.7")
-	h.tls = p.tlsConfig
-	conn, _ := mustDial(t, p.tls, h)
-	mustEcho(t, conn, "hello")
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	h := Bearer("/", i.Token())
+	h.Header.Set("X-Forwarded-For", "203.0.113.7")
+	h.TLS = p.TLSConfig
+	conn, _ := MustDial(t, p.TLSAddr, h)
+	MustEcho(t, conn, "hello")
 }

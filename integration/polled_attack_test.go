@@ -88,7 +88,7 @@ func TestAttackPolledBodies(t *testing.T) {
 	for kind, first := range map[string]string{"requests alone": "", "beside messages": "from first_message {\nearly\n}\n"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			s := startPollSite(t, siteOptions{directives: pollLines + first})
+			s := startPollSite(t, SiteOptions{Directives: pollLines + first})
 			for source, put := range pollSources {
 				s.tryBodies(t, source+": ", put)
 			}
@@ -96,7 +96,7 @@ func TestAttackPolledBodies(t *testing.T) {
 	}
 	t.Run("polling", func(t *testing.T) {
 		t.Parallel()
-		s := startPollSite(t, polled())
+		s := startPollSite(t, Polled())
 		s.logsInBy(t, "polled", s.good)
 		s.tryBodies(t, "", func(target string, _ http.Header, _ string) string { return target })
 	})
@@ -109,7 +109,7 @@ func (s *pollSite) tryBodies(t *testing.T, of string, put func(string, http.Head
 		name := of + b.name
 		header := http.Header{"Origin": {"https://app.example.com"}}
 		maps.Copy(header, b.header)
-		target := put("/socket.io/"+polling("polled")+b.query, header, s.good)
+		target := put("/socket.io/"+Polling("polled")+b.query, header, s.good)
 		got := s.send(t.Context(), t, http.MethodPost, target, s.fill(b.body), header)
 		if got.status != b.status {
 			t.Errorf("%s: answered %d %v, want %d", name, got.status, got.err, b.status)
@@ -118,7 +118,7 @@ func (s *pollSite) tryBodies(t *testing.T, of string, put func(string, http.Head
 			s.nothingGot(t, name)
 			continue
 		}
-		app := receive(t, "request", s.polls.got, patience)
+		app := Receive(t, "request", s.polls.got, Patience)
 		if want := s.fill(b.body); app.body != want && !strings.Contains(b.name, "own") {
 			t.Errorf("%s: the application got %d bytes, want %d", name, len(app.body), len(want))
 		}
@@ -133,7 +133,7 @@ func (s *pollSite) tryBodies(t *testing.T, of string, put func(string, http.Head
 // or goes no further, even with a good token in its head.
 func TestAttackPolledTransport(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, siteOptions{directives: pollLines})
+	s := startPollSite(t, SiteOptions{Directives: pollLines})
 	header := func() http.Header { return http.Header{"Authorization": {"Bearer " + s.good}} }
 	forged := s.fill(`40/admin,{"token":"FORGED"}`)
 	const good = "?EIO=4&transport=polling&sid=x"
@@ -197,7 +197,7 @@ func TestAttackPolledTransport(t *testing.T) {
 		"/socket.io/?EIO=4&EIO=3&transport=websocket", "/socket.io/?EIO=4&eio=3", "/socket.io/?transport=websocket", "/socket.io/?EIO=5",
 		"/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=4&sid=a&sid=b", "/socket.io/?EIO=4;EIO=3", "/socket.io/x?EIO=4&EIO=3",
 	} {
-		if _, answer := s.handshake(t, h1, target, header()); answer.StatusCode != http.StatusBadRequest {
+		if _, answer := s.Handshake(t, H1, target, header()); answer.StatusCode != http.StatusBadRequest {
 			t.Errorf("handshake %s: answered %s, want 400", target, answer.Status)
 		}
 	}
@@ -207,7 +207,7 @@ func TestAttackPolledTransport(t *testing.T) {
 // as it is, and so do preflights and the script of the client.
 func TestPolledOtherRequests(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, siteOptions{directives: pollLines})
+	s := startPollSite(t, SiteOptions{Directives: pollLines})
 	header := http.Header{"Authorization": {"Bearer " + s.good}}
 	for _, tt := range []struct{ method, target, body string }{
 		{"POST", "/api/messages?filter[a]=1&transport=bus&sid=x&j=1", `{"d":1}`},
@@ -222,7 +222,7 @@ func TestPolledOtherRequests(t *testing.T) {
 			t.Errorf("%s %s: answered %+v", tt.method, tt.target, got)
 			continue
 		}
-		if got := receive(t, "request", s.polls.got, patience); got.uri != tt.target || got.body != tt.body {
+		if got := Receive(t, "request", s.polls.got, Patience); got.uri != tt.target || got.body != tt.body {
 			t.Errorf("%s %s: the application got %+v", tt.method, tt.target, got)
 		}
 	}
@@ -233,23 +233,23 @@ func TestPolledOtherRequests(t *testing.T) {
 // goes on with it by another one, such as who has two and one of them revoked.
 func TestAttackPolledOtherHeader(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, siteOptions{directives: pollLines})
-	target := "/socket.io/" + polling("hers")
+	s := startPollSite(t, SiteOptions{Directives: pollLines})
+	target := "/socket.io/" + Polling("hers")
 	by := func(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 	for token, want := range map[string]int{s.good: http.StatusOK, s.of["NEWER"]: http.StatusOK} {
 		if got := s.send(t.Context(), t, http.MethodPost, target, `42["x"]`, by(token)); got.status != want {
 			t.Errorf("alice: answered %d, want %d", got.status, want)
 		}
-		receive(t, "request", s.polls.got, patience)
+		Receive(t, "request", s.polls.got, Patience)
 	}
-	s.revoke(t, map[string]any{"issuer": s.issuer.URL, "subject": "alice", "issued_before": "2100-01-01T00:00:00Z"})
+	s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "subject": "alice", "issued_before": "2100-01-01T00:00:00Z"})
 	for token, want := range map[string]int{s.good: http.StatusUnauthorized, s.of["BOB"]: http.StatusForbidden} {
 		for method, body := range map[string]string{http.MethodGet: "", http.MethodPost: `42["x"]`} {
 			if got := s.send(t.Context(), t, method, target, body, by(token)); got.status != want {
 				t.Errorf("%s after the revocation: answered %d, want %d", method, got.status, want)
 			}
 		}
-		if _, answer := s.handshake(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=hers", by(token)); answer.StatusCode != want {
+		if _, answer := s.Handshake(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=hers", by(token)); answer.StatusCode != want {
 			t.Errorf("handshake after the revocation: answered %s, want %d", answer.Status, want)
 		}
 	}
@@ -260,14 +260,14 @@ func TestAttackPolledOtherHeader(t *testing.T) {
 // polling is nobody else's after the end of that.
 func TestAttackPolledOtherSocket(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled())
-	c := s.open(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=other", noHeader)
-	if status := poll(t, http.MethodPost, "http://"+s.site+"/socket.io/"+polling("other"), loginPacket(s.issuer.token())); status != http.StatusOK {
+	s := StartSite(t, Polled())
+	c := s.Open(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=other", NoHeader)
+	if status := Poll(t, http.MethodPost, "http://"+s.Addr+"/socket.io/"+Polling("other"), LoginPacket(s.Issuer.Token())); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	s.asks(t, http.MethodDelete, "sessions?subject=alice", "", `{"sockets":1}`)
-	c.says(t, loginPacket(s.issuer.token(map[string]any{"sub": "bob"})))
-	if _, end := c.last(t, patience); end.code != 3003 {
+	s.Asks(t, http.MethodDelete, "sessions?subject=alice", "", `{"sockets":1}`)
+	c.Says(t, LoginPacket(s.Issuer.Token(map[string]any{"sub": "bob"})))
+	if _, end := c.Last(t, Patience); end.Code != 3003 {
 		t.Errorf("%v, want 3003", end)
 	}
 }
@@ -276,16 +276,16 @@ func TestAttackPolledOtherSocket(t *testing.T) {
 // connection of somebody who has logged in by polling.
 func TestAttackPolledOtherConnection(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, polled())
+	s := startPollSite(t, Polled())
 	s.logsInBy(t, "hers", s.good)
 	bob := http.Header{"Authorization": {"Bearer " + s.of["BOB"]}}
-	target := "/socket.io/" + polling("hers")
+	target := "/socket.io/" + Polling("hers")
 	for method, body := range map[string]string{http.MethodGet: "", http.MethodPost: `42["event"]`} {
 		if got := s.send(t.Context(), t, method, target, body, bob); got.status != http.StatusForbidden {
 			t.Errorf("%s: answered %d, want 403", method, got.status)
 		}
 	}
-	if _, answer := s.handshake(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=hers", bob); answer.StatusCode != http.StatusForbidden {
+	if _, answer := s.Handshake(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=hers", bob); answer.StatusCode != http.StatusForbidden {
 		t.Errorf("handshake: answered %s, want 403", answer.Status)
 	}
 	s.nothingGot(t, "bob")

@@ -72,7 +72,7 @@ func (a *pollApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // pollSite is a site in front of an application that clients poll.
 type pollSite struct {
-	*site
+	*Site
 	polls *pollApp
 	good  string // a token of alice's,
 	of    map[string]string
@@ -80,19 +80,19 @@ type pollSite struct {
 }
 
 // forgedToken is one for admin that another key has signed.
-func forgedToken(i *issuer) string {
-	return sign(jwt{key: strangerKey(), claims: i.claims(map[string]any{"sub": "admin"})})
+func forgedToken(i *Issuer) string {
+	return Sign(JWT{Key: StrangerKey(), Claims: i.Claims(map[string]any{"sub": "admin"})})
 }
 
-func startPollSite(t *testing.T, o siteOptions) *pollSite {
+func startPollSite(t *testing.T, o SiteOptions) *pollSite {
 	t.Helper()
 	a := startPollApp(t)
-	o.env = append(o.env, withEnv("APP", a.Listener.Addr().String()))
-	s := &pollSite{site: startSite(t, o), polls: a, heard: make(hearing, 1000)}
-	s.good = s.issuer.token()
+	o.Env = append(o.Env, WithEnv("APP", a.Listener.Addr().String()))
+	s := &pollSite{Site: StartSite(t, o), polls: a, heard: make(hearing, 1000)}
+	s.good = s.Issuer.Token()
 	s.of = map[string]string{
-		"GOOD": s.good, "NEWER": s.issuer.expiring(time.Now().Add(90 * time.Minute)),
-		"BOB": s.issuer.token(map[string]any{"sub": "bob"}), "FORGED": forgedToken(s.issuer),
+		"GOOD": s.good, "NEWER": s.Issuer.Expiring(time.Now().Add(90 * time.Minute)),
+		"BOB": s.Issuer.Token(map[string]any{"sub": "bob"}), "FORGED": forgedToken(s.Issuer),
 	}
 	return s
 }
@@ -117,9 +117,9 @@ type pollAnswer struct {
 // send sends a request and returns the answer.
 func (s *pollSite) send(ctx context.Context, t *testing.T, method, target, body string, header http.Header) pollAnswer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.site.site+target, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.Addr+target, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (s *pollSite) send(ctx context.Context, t *testing.T, method, target, body 
 	}
 	maps.Copy(r.Header, header)
 	r.Header.Del("Transfer-Encoding")
-	client := http.Client{Transport: adminTransport{&http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: patience}}}
+	client := http.Client{Transport: AdminTransport{&http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: Patience}}}
 	answer, err := client.Do(r)
 	if err != nil {
 		return pollAnswer{err: err}
@@ -154,10 +154,10 @@ func (h hearing) Write(p []byte) (int, error) {
 // logsInBy has alice log in by polling.
 func (s *pollSite) logsInBy(t *testing.T, sid, token string) {
 	t.Helper()
-	if got := s.send(t.Context(), t, http.MethodPost, "/socket.io/"+polling(sid), loginPacket(token), nil); got.status != http.StatusOK {
+	if got := s.send(t.Context(), t, http.MethodPost, "/socket.io/"+Polling(sid), LoginPacket(token), nil); got.status != http.StatusOK {
 		t.Fatalf("login: %+v", got)
 	}
-	receive(t, "login at the application", s.polls.got, patience)
+	Receive(t, "login at the application", s.polls.got, Patience)
 }
 
 // waits begins a poll that waits at the application, and returns it with the
@@ -166,10 +166,10 @@ func (s *pollSite) waits(t *testing.T, sid string) (*heldPoll, <-chan pollAnswer
 	t.Helper()
 	answer := make(chan pollAnswer, 1)
 	go func() {
-		answer <- s.send(t.Context(), t, http.MethodGet, "/socket.io/"+polling(sid)+"&hold=1", "", nil)
+		answer <- s.send(t.Context(), t, http.MethodGet, "/socket.io/"+Polling(sid)+"&hold=1", "", nil)
 	}()
-	held := receive(t, "poll at the application", s.polls.held, patience)
-	receive(t, "poll", s.polls.got, patience)
+	held := Receive(t, "poll at the application", s.polls.held, Patience)
+	Receive(t, "poll", s.polls.got, Patience)
 	return held, answer
 }
 
@@ -193,7 +193,7 @@ func isCut(t *testing.T, got pollAnswer, begun string) {
 // connectRaw returns a connection for a request that is written by hand.
 func (s *pollSite) connectRaw(t *testing.T) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.site.site)
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

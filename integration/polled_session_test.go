@@ -12,9 +12,9 @@ import (
 )
 
 // theSession returns the only session there is.
-func (s *pollSite) theSession(t *testing.T) adminSession {
+func (s *pollSite) theSession(t *testing.T) AdminSession {
 	t.Helper()
-	all := s.sessions(t, "")
+	all := s.Sessions(t, "")
 	if len(all) != 1 {
 		t.Fatalf("sessions: %+v, want one", all)
 	}
@@ -25,7 +25,7 @@ func (s *pollSite) theSession(t *testing.T) adminSession {
 // the table of the command.
 func TestPolledSession(t *testing.T) {
 	t.Parallel()
-	o := polled("name chat")
+	o := Polled("name chat")
 	s := startPollSite(t, o)
 	s.logsInBy(t, "listed", s.good)
 	got := s.theSession(t)
@@ -33,13 +33,13 @@ func TestPolledSession(t *testing.T) {
 		got.Dialect != "socketio" || got.Verifier != "jwt" || got.ValidUntil == nil || time.Until(*got.ValidUntil) < 50*time.Minute {
 		t.Errorf("%+v", got)
 	}
-	if one := s.session(t, got.ID); one.Subject != "alice" {
+	if one := s.Session(t, got.ID); one.Subject != "alice" {
 		t.Errorf("by its id: %+v", one)
 	}
-	if found := s.sessions(t, "subject=bob"); len(found) > 0 {
+	if found := s.Sessions(t, "subject=bob"); len(found) > 0 {
 		t.Errorf("of bob: %+v", found)
 	}
-	table, ok := s.command(t, "sessions", "--subject", "alice")
+	table, ok := s.Command(t, "sessions", "--subject", "alice")
 	if !ok || !strings.Contains(table, got.ID) || strings.Count(table, "polling") != 2 {
 		t.Errorf("the command says:\n%s", table)
 	}
@@ -48,8 +48,8 @@ func TestPolledSession(t *testing.T) {
 		t.Errorf("the application's id is in %s", text)
 	}
 	// A request knows its session.
-	s.send(t.Context(), t, http.MethodPost, "/socket.io/"+polling("listed"), `42["x"]`, nil)
-	if app := receive(t, "request", s.polls.got, patience); app.header.Get("X-Session") != got.ID {
+	s.send(t.Context(), t, http.MethodPost, "/socket.io/"+Polling("listed"), `42["x"]`, nil)
+	if app := Receive(t, "request", s.polls.got, Patience); app.header.Get("X-Session") != got.ID {
 		t.Errorf("the application is told of session %q", app.header.Get("X-Session"))
 	}
 }
@@ -59,45 +59,45 @@ var polledEnds = map[string]struct {
 	lines string
 	// token returns what logs in; GOOD if it is nil.
 	token func(*pollSite) string
-	end   func(*testing.T, *pollSite, siteOptions)
+	end   func(*testing.T, *pollSite, SiteOptions)
 	// again tells whether the same token may log in again.
 	again bool
 }{
-	"close by id": {end: func(t *testing.T, s *pollSite, _ siteOptions) {
-		s.asks(t, http.MethodDelete, "sessions/"+s.theSession(t).ID, "", `{"sockets":1}`)
+	"close by id": {end: func(t *testing.T, s *pollSite, _ SiteOptions) {
+		s.Asks(t, http.MethodDelete, "sessions/"+s.theSession(t).ID, "", `{"sockets":1}`)
 	}, again: true},
-	"close by command": {end: func(t *testing.T, s *pollSite, _ siteOptions) {
-		if text, ok := s.command(t, "close", "--subject", "alice", "--code", "4001"); !ok || text != "1 session ended\n" {
+	"close by command": {end: func(t *testing.T, s *pollSite, _ SiteOptions) {
+		if text, ok := s.Command(t, "close", "--subject", "alice", "--code", "4001"); !ok || text != "1 session ended\n" {
 			t.Errorf("the command says %q", text)
 		}
 	}, again: true},
-	"renew": {end: func(t *testing.T, s *pollSite, _ siteOptions) {
-		s.asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":1}`)
+	"renew": {end: func(t *testing.T, s *pollSite, _ SiteOptions) {
+		s.Asks(t, http.MethodPost, "renew?subject=alice", "", `{"sockets":1}`)
 	}, again: true},
-	"revoke": {end: func(t *testing.T, s *pollSite, _ siteOptions) {
-		if _, ended := s.revoke(t, map[string]any{"issuer": s.issuer.URL, "jti": "token-1"}); ended != 1 {
+	"revoke": {end: func(t *testing.T, s *pollSite, _ SiteOptions) {
+		if _, ended := s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "jti": "token-1"}); ended != 1 {
 			t.Errorf("%d sessions have ended, want 1", ended)
 		}
 	}},
-	"recheck": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, o siteOptions) {
-		o.directives += "\nrequire claim role admin"
-		s.mustReload(t, o)
+	"recheck": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, o SiteOptions) {
+		o.Directives += "\nrequire claim role admin"
+		s.MustReload(t, o)
 	}},
-	"recheck of a key file": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, o siteOptions) {
-		o.directives += "\nverify jwt {\nissuer https://another.example.com\n}"
-		s.mustReload(t, o) // the same tokens, and another trust
+	"recheck of a key file": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, o SiteOptions) {
+		o.Directives += "\nverify jwt {\nissuer https://another.example.com\n}"
+		s.MustReload(t, o) // the same tokens, and another trust
 	}, again: true},
-	"route gone": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, _ siteOptions) {
-		if err := s.reload(t, "http://{$SITE} {\nrespond 404\n}\n"+elsewhere); err != nil {
+	"route gone": {lines: "on_reload recheck", end: func(t *testing.T, s *pollSite, _ SiteOptions) {
+		if err := s.Reload(t, "http://{$SITE} {\nrespond 404\n}\n"+Elsewhere); err != nil {
 			t.Fatal(err)
 		}
 	}},
-	"max_session": {lines: "max_session 2s", end: func(*testing.T, *pollSite, siteOptions) {}, again: true},
+	"max_session": {lines: "max_session 2s", end: func(*testing.T, *pollSite, SiteOptions) {}, again: true},
 	"expiry": {
-		token: func(s *pollSite) string { return s.issuer.expiring(soon(2 * time.Second)) },
-		end:   func(*testing.T, *pollSite, siteOptions) {},
+		token: func(s *pollSite) string { return s.Issuer.Expiring(Soon(2 * time.Second)) },
+		end:   func(*testing.T, *pollSite, SiteOptions) {},
 	},
-	"replaced": {lines: "sessions_per_user 1 replace", end: func(t *testing.T, s *pollSite, _ siteOptions) {
+	"replaced": {lines: "sessions_per_user 1 replace", end: func(t *testing.T, s *pollSite, _ SiteOptions) {
 		s.logsInBy(t, "another", s.good)
 	}, again: true},
 }
@@ -110,7 +110,7 @@ func TestPolledSessionEnds(t *testing.T) {
 	for name, tt := range polledEnds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := polled(tt.lines)
+			o := Polled(tt.lines)
 			s := startPollSite(t, o)
 			token := s.good
 			if tt.token != nil {
@@ -120,18 +120,18 @@ func TestPolledSessionEnds(t *testing.T) {
 			waiting, answer := s.waits(t, "ended")
 			speaking, begun := s.waits(t, "ended")
 			speaking.say <- "half "
-			for receive(t, "part of the answer", s.heard, patience) != "half " {
+			for Receive(t, "part of the answer", s.heard, Patience) != "half " {
 				// of another answer
 			}
 			tt.end(t, s, o)
-			receive(t, "end of the poll at the application", waiting.gone, patience)
-			receive(t, "end of the poll that had begun", speaking.gone, patience)
-			if got := receive(t, "answer", answer, patience); got.status != http.StatusUnauthorized {
+			Receive(t, "end of the poll at the application", waiting.gone, Patience)
+			Receive(t, "end of the poll that had begun", speaking.gone, Patience)
+			if got := Receive(t, "answer", answer, Patience); got.status != http.StatusUnauthorized {
 				t.Errorf("the poll that waits: %+v, want 401", got)
 			}
-			isCut(t, receive(t, "answer", begun, patience), "half ")
+			isCut(t, Receive(t, "answer", begun, Patience), "half ")
 			if name != "replaced" {
-				s.noSessionLeft(t)
+				s.NoSessionLeft(t)
 			}
 			if name == "route gone" {
 				return
@@ -140,8 +140,8 @@ func TestPolledSessionEnds(t *testing.T) {
 			if !tt.again {
 				return
 			}
-			target := "/socket.io/" + polling("ended")
-			if got := s.send(t.Context(), t, http.MethodPost, target, loginPacket(s.of["BOB"]), nil); got.status != http.StatusForbidden {
+			target := "/socket.io/" + Polling("ended")
+			if got := s.send(t.Context(), t, http.MethodPost, target, LoginPacket(s.of["BOB"]), nil); got.status != http.StatusForbidden {
 				t.Errorf("bob logs in on the connection: answered %d, want 403", got.status)
 			}
 			s.nothingGot(t, "bob")
@@ -159,13 +159,13 @@ func (s *pollSite) isOut(t *testing.T, sid string) {
 	for len(s.polls.got) > 0 {
 		<-s.polls.got
 	}
-	target := "/socket.io/" + polling(sid)
+	target := "/socket.io/" + Polling(sid)
 	for method, body := range map[string]string{http.MethodGet: "", http.MethodPost: `42["event"]`} {
 		if got := s.send(t.Context(), t, method, target, body, nil); got.status != http.StatusUnauthorized {
 			t.Errorf("%s after the end: answered %d, want 401", method, got.status)
 		}
 	}
-	if _, answer := s.handshake(t, h1, "/socket.io/?EIO=4&transport=websocket&sid="+sid, noHeader); answer.StatusCode != http.StatusUnauthorized {
+	if _, answer := s.Handshake(t, H1, "/socket.io/?EIO=4&transport=websocket&sid="+sid, NoHeader); answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("handshake after the end: answered %s, want 401", answer.Status)
 	}
 	s.nothingGot(t, "after the end")
@@ -174,14 +174,14 @@ func (s *pollSite) isOut(t *testing.T, sid string) {
 // TestPolledSessionDrained: a server that stops does not wait for polls.
 func TestPolledSessionDrained(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, polled())
+	s := startPollSite(t, Polled())
 	s.logsInBy(t, "stopped", s.good)
 	waiting, answer := s.waits(t, "stopped")
-	if err := s.terminate(); err != nil {
+	if err := s.Terminate(); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, "end of the poll at the application", waiting.gone, patience)
-	if got := receive(t, "answer", answer, patience); got.status != http.StatusServiceUnavailable {
+	Receive(t, "end of the poll at the application", waiting.gone, Patience)
+	if got := Receive(t, "answer", answer, Patience); got.status != http.StatusServiceUnavailable {
 		t.Errorf("answered %+v, want 503", got)
 	}
 }
@@ -190,11 +190,11 @@ func TestPolledSessionDrained(t *testing.T) {
 // its token is gone.
 func TestPolledKeyRotation(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, polled())
+	s := startPollSite(t, Polled())
 	s.logsInBy(t, "rotated", s.good)
-	s.issuer.setKeys(rsaJWK(&strangerKey().PublicKey, "rsa-2"))
+	s.Issuer.SetKeys(RSAJWK(&StrangerKey().PublicKey, "rsa-2"))
 	// A token with the new key's id has the set fetched anew.
-	fresh := sign(jwt{key: strangerKey(), header: map[string]any{"kid": "rsa-2"}, claims: s.issuer.claims(map[string]any{"sub": "bob"})})
+	fresh := Sign(JWT{Key: StrangerKey(), Header: map[string]any{"kid": "rsa-2"}, Claims: s.Issuer.Claims(map[string]any{"sub": "bob"})})
 	s.logsInBy(t, "fresh", fresh)
 	s.isOut(t, "rotated")
 	if got := s.theSession(t); got.Subject != "bob" {
@@ -214,24 +214,24 @@ func TestAttackPolledTrust(t *testing.T) {
 		return text
 	}
 	const secret = "0123456789abcdef0123456789abcdef"
-	own, strange := rsaJWK(&rsaKey().PublicKey, rsaKid), rsaJWK(&strangerKey().PublicKey, "other")
+	own, strange := RSAJWK(&RSAKey().PublicKey, RSAKid), RSAJWK(&StrangerKey().PublicKey, "other")
 	for name, tt := range map[string]struct {
 		verify        string
 		before, after []byte
-		token         func(*issuer) string
+		token         func(*Issuer) string
 		lost          bool
 	}{
 		// The new file has the old key, too: it is another trust all the same.
-		"key file": {"jwks_file {$FILE}", jwk(own), jwk(map[string]any{"keys": []any{own, strange}}), func(i *issuer) string { return i.token() }, true},
+		"key file": {"jwks_file {$FILE}", jwk(own), jwk(map[string]any{"keys": []any{own, strange}}), func(i *Issuer) string { return i.Token() }, true},
 		"audience in a placeholder": {
 			"jwks_url {$JWKS}\naudience {file.{$FILE}}", []byte("chat"), []byte("other"),
-			func(i *issuer) string { return i.token(map[string]any{"aud": []string{"chat", "other"}}) }, true,
+			func(i *Issuer) string { return i.Token(map[string]any{"aud": []string{"chat", "other"}}) }, true,
 		},
 		"secret in a placeholder": {
 			"secret {file.{$FILE}}", []byte(secret), []byte("f" + secret[1:]),
-			func(i *issuer) string { return sign(jwt{alg: "HS256", key: []byte(secret), claims: i.claims()}) }, true,
+			func(i *Issuer) string { return Sign(JWT{Alg: "HS256", Key: []byte(secret), Claims: i.Claims()}) }, true,
 		},
-		"nothing": {"jwks_file {$FILE}", jwk(own), jwk(own), func(i *issuer) string { return i.token() }, false},
+		"nothing": {"jwks_file {$FILE}", jwk(own), jwk(own), func(i *Issuer) string { return i.Token() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,7 +242,7 @@ func TestAttackPolledTrust(t *testing.T) {
 				}
 			}
 			write(tt.before)
-			i, app := newIssuer(t), startPollApp(t)
+			i, app := NewIssuer(t), startPollApp(t)
 			config := `http://{$SITE} {
 	websocket_auth {
 		verify jwt {
@@ -258,18 +258,18 @@ func TestAttackPolledTrust(t *testing.T) {
 	}
 	reverse_proxy {$APP}
 }`
-			p := startCaddy(t, config, withEnv("APP", app.Listener.Addr().String()), withEnv("JWKS", i.jwksURL()), withEnv("FILE", file))
-			s := &pollSite{site: &site{caddyProc: p, issuer: i}, polls: app, heard: make(hearing, 1000)}
+			p := StartCaddy(t, config, WithEnv("APP", app.Listener.Addr().String()), WithEnv("JWKS", i.JWKSURL()), WithEnv("FILE", file))
+			s := &pollSite{Site: &Site{Caddy: p, Issuer: i}, polls: app, heard: make(hearing, 1000)}
 			s.logsInBy(t, "trusted", tt.token(i))
 			write(tt.after)
-			if err := p.reload(t, config); err != nil {
+			if err := p.Reload(t, config); err != nil {
 				t.Fatal(err)
 			}
 			if tt.lost {
 				s.isOut(t, "trusted")
 				return
 			}
-			if got := s.send(t.Context(), t, http.MethodPost, "/socket.io/"+polling("trusted"), `42["x"]`, nil); got.status != http.StatusOK {
+			if got := s.send(t.Context(), t, http.MethodPost, "/socket.io/"+Polling("trusted"), `42["x"]`, nil); got.status != http.StatusOK {
 				t.Errorf("although nothing has changed: %+v", got)
 			}
 		})
@@ -280,19 +280,19 @@ func TestAttackPolledTrust(t *testing.T) {
 // session. What ends the socket ends the login.
 func TestPolledTakeover(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled("sessions_per_user 1"))
+	s := StartSite(t, Polled("sessions_per_user 1"))
 	const socket = "/socket.io/?EIO=4&transport=websocket&sid="
-	url := "http://" + s.site + "/socket.io/"
+	url := "http://" + s.Addr + "/socket.io/"
 	login := func(sid string, want int) {
 		t.Helper()
-		if status := poll(t, http.MethodPost, url+polling(sid), loginPacket(s.issuer.token())); status != want {
+		if status := Poll(t, http.MethodPost, url+Polling(sid), LoginPacket(s.Issuer.Token())); status != want {
 			t.Errorf("login on %s: answered %d, want %d", sid, status, want)
 		}
 	}
-	only := func(state string) (only adminSession) {
+	only := func(state string) (only AdminSession) {
 		t.Helper()
-		eventually(t, patience, func() string { // a client may know before the gate does
-			all := s.sessions(t, "")
+		Eventually(t, Patience, func() string { // a client may know before the gate does
+			all := s.Sessions(t, "")
 			if len(all) != 1 || all[0].State != state || all[0].Source != "polling" || all[0].Subject != "alice" {
 				return fmt.Sprintf("sessions: %+v, want one that is %s", all, state)
 			}
@@ -304,31 +304,31 @@ func TestPolledTakeover(t *testing.T) {
 	login("one", http.StatusOK)
 	login("two", http.StatusTooManyRequests)
 	only("polling")
-	c := s.open(t, h1, socket+"one", noHeader)
+	c := s.Open(t, H1, socket+"one", NoHeader)
 	session := only("open")
 	login("two", http.StatusTooManyRequests)
-	if _, answer := s.handshake(t, h1, socket+"one", noHeader); answer.StatusCode != http.StatusTooManyRequests {
+	if _, answer := s.Handshake(t, H1, socket+"one", NoHeader); answer.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("a second socket: answered %s", answer.Status)
 	}
-	if status := poll(t, http.MethodPost, url+polling("one"), `42["x"]`); status != http.StatusOK {
+	if status := Poll(t, http.MethodPost, url+Polling("one"), `42["x"]`); status != http.StatusOK {
 		t.Errorf("a message beside the socket: answered %d", status)
 	}
 
-	s.asks(t, http.MethodDelete, "sessions/"+session.ID, "", `{"sockets":1}`)
-	if _, end := c.last(t, patience); end.code == 0 {
+	s.Asks(t, http.MethodDelete, "sessions/"+session.ID, "", `{"sockets":1}`)
+	if _, end := c.Last(t, Patience); end.Code == 0 {
 		t.Errorf("the socket: %v", end)
 	}
-	if status := poll(t, http.MethodPost, url+polling("one"), `42["x"]`); status != http.StatusUnauthorized {
+	if status := Poll(t, http.MethodPost, url+Polling("one"), `42["x"]`); status != http.StatusUnauthorized {
 		t.Errorf("a message after the end of the socket: answered %d", status)
 	}
-	s.noSessionLeft(t)
+	s.NoSessionLeft(t)
 
 	// A socket that goes with its client leaves no session, and room.
 	login("three", http.StatusOK)
-	gone := s.open(t, h1, socket+"three", noHeader)
+	gone := s.Open(t, H1, socket+"three", NoHeader)
 	only("open")
-	gone.vanish()
-	s.noSessionLeft(t)
+	gone.Vanish()
+	s.NoSessionLeft(t)
 	login("four", http.StatusOK)
 }
 
@@ -336,12 +336,12 @@ func TestPolledTakeover(t *testing.T) {
 // was.
 func TestPolledTakeoverFails(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, polled("sessions_per_user 1"))
+	s := startPollSite(t, Polled("sessions_per_user 1"))
 	s.logsInBy(t, "probing", s.good)
 	before := s.theSession(t)
 	waiting, answer := s.waits(t, "probing")
 	// This application opens no socket.
-	if _, got := s.handshake(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=probing", noHeader); got.StatusCode != http.StatusOK {
+	if _, got := s.Handshake(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=probing", NoHeader); got.StatusCode != http.StatusOK {
 		t.Errorf("handshake: answered %s", got.Status)
 	}
 	if after := s.theSession(t); after.ID != before.ID || after.State != "polling" {
@@ -349,7 +349,7 @@ func TestPolledTakeoverFails(t *testing.T) {
 	}
 	waiting.say <- "42"
 	close(waiting.say)
-	if got := receive(t, "answer", answer, patience); got.status != http.StatusOK || got.body != "42" {
+	if got := Receive(t, "answer", answer, Patience); got.status != http.StatusOK || got.body != "42" {
 		t.Errorf("the poll: %+v", got)
 	}
 }
@@ -358,14 +358,14 @@ func TestPolledTakeoverFails(t *testing.T) {
 // session behind that would count.
 func TestPolledClientGone(t *testing.T) {
 	t.Parallel()
-	s := startPollSite(t, polled("sessions_per_user 1"))
+	s := startPollSite(t, Polled("sessions_per_user 1"))
 	s.logsInBy(t, "gone", s.good)
 	conn := s.connectRaw(t)
-	fmt.Fprintf(conn, "GET /socket.io/%s&hold=1 HTTP/1.1\r\nHost: %s\r\n\r\n", polling("gone"), s.site.site)
-	receive(t, "poll at the application", s.polls.held, patience)
+	fmt.Fprintf(conn, "GET /socket.io/%s&hold=1 HTTP/1.1\r\nHost: %s\r\n\r\n", Polling("gone"), s.Addr)
+	Receive(t, "poll at the application", s.polls.held, Patience)
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.noSessionLeft(t)
+	s.NoSessionLeft(t)
 	s.logsInBy(t, "back", s.good)
 }

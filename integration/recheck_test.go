@@ -58,8 +58,8 @@ http://{$SITE} {
 ` + r.others
 }
 
-// elsewhere is another site that has websocket_auth.
-const elsewhere = `
+// Elsewhere is another site that has websocket_auth.
+const Elsewhere = `
 http://{$SITE2} {
 	websocket_auth {$JWKS} chat
 	respond ok
@@ -69,36 +69,36 @@ http://{$SITE2} {
 // recheckSite is a site with sockets that differ in what a configuration may
 // ask for.
 type recheckSite struct {
-	*peerSite
-	conns map[string]*wsConn
-	peers map[string]*peer
+	*PeerSite
+	conns map[string]*Conn
+	peers map[string]*Peer
 }
 
-// startPeerSiteOf starts a site from a whole Caddyfile, in which {$JWKS},
+// StartPeerSiteOf starts a site from a whole Caddyfile, in which {$JWKS},
 // {$ISSUER} and {$APP} are the provider and the application, and {$STRANGER} is a
 // file with the key of another provider, under the same id.
-func startPeerSiteOf(t testing.TB, caddyfile string) *peerSite {
+func StartPeerSiteOf(t testing.TB, caddyfile string) *PeerSite {
 	t.Helper()
-	app := startPeerApp(t, nil)
-	s := &peerSite{&site{issuer: newIssuer(t)}, app}
+	app := StartPeerApp(t, nil)
+	s := &PeerSite{&Site{Issuer: NewIssuer(t)}, app}
 	stranger := filepath.Join(t.TempDir(), "stranger.json")
-	jwk, err := json.Marshal(rsaJWK(&strangerKey().PublicKey, "rsa-1"))
+	jwk, err := json.Marshal(RSAJWK(&StrangerKey().PublicKey, "rsa-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(stranger, jwk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.caddyProc = startCaddy(t, caddyfile, withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", app.addr()),
-		withEnv("ISSUER", s.issuer.URL), withEnv("STRANGER", stranger))
-	t.Cleanup(s.closeAll)
+	s.Caddy = StartCaddy(t, caddyfile, WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", app.Addr()),
+		WithEnv("ISSUER", s.Issuer.URL), WithEnv("STRANGER", stranger))
+	t.Cleanup(s.CloseAll)
 	return s
 }
 
 func startRecheckSite(t testing.TB, r rechecked) *recheckSite {
 	t.Helper()
-	s := &recheckSite{conns: make(map[string]*wsConn), peers: make(map[string]*peer)}
-	s.peerSite = startPeerSiteOf(t, r.caddyfile())
+	s := &recheckSite{conns: make(map[string]*Conn), peers: make(map[string]*Peer)}
+	s.PeerSite = StartPeerSiteOf(t, r.caddyfile())
 	for name, claims := range map[string]map[string]any{
 		"plain":        {},
 		"other aud":    {"aud": "other"},
@@ -106,28 +106,28 @@ func startRecheckSite(t testing.TB, r rechecked) *recheckSite {
 		"other issuer": {"iss": "https://other.example.com"},
 		"admin":        {"scope": "admin"},
 	} {
-		s.conns[name] = s.open(t, h1, "/chat", s.named(claims))
-		s.peers[name] = s.socket(t)
+		s.conns[name] = s.Open(t, H1, "/chat", s.Named(claims))
+		s.peers[name] = s.Socket(t)
 	}
 	return s
 }
 
 // judge expects exactly these sockets to end, and the others to live on.
-func (s *recheckSite) judge(t testing.TB, l *lag, since time.Time, ending ...string) {
+func (s *recheckSite) judge(t testing.TB, l *Lag, since time.Time, ending ...string) {
 	t.Helper()
 	for _, name := range ending {
-		if _, end := s.conns[name].last(t, patience); end.code != closeForbidden {
+		if _, end := s.conns[name].Last(t, Patience); end.Code != CloseForbidden {
 			t.Errorf("%s: %v, want 3003", name, end)
 		}
-		l.inTime(t, "close frame of "+name, since, time.Now(), 2*time.Second)
-		s.peers[name].ends(t, closeGoingAway)
+		l.InTime(t, "close frame of "+name, since, time.Now(), 2*time.Second)
+		s.peers[name].Ends(t, CloseGoingAway)
 		delete(s.conns, name)
 	}
 	for name, c := range s.conns {
-		c.says(t, "still here")
-		s.peers[name].hears(t, "still here")
-		s.peers[name].says(t, "nothing before this")
-		c.hears(t, "nothing before this")
+		c.Says(t, "still here")
+		s.peers[name].Hears(t, "still here")
+		s.peers[name].Says(t, "nothing before this")
+		c.Hears(t, "nothing before this")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestRecheck(t *testing.T) {
 		old, after rechecked
 		ending     []string
 	}{
-		"unchanged":        {after: rechecked{others: elsewhere}},
+		"unchanged":        {after: rechecked{others: Elsewhere}},
 		"audience removed": {after: rechecked{verify: "audience chat"}, ending: []string{"other aud"}},
 		"issuer demanded":  {after: rechecked{verify: "issuer {$ISSUER}\naudience chat other"}, ending: []string{"other issuer"}},
 		"other keys": {after: rechecked{guard: `websocket_auth {
@@ -157,11 +157,11 @@ func TestRecheck(t *testing.T) {
 		"rule that all meet":  {after: rechecked{lines: "require claim sub alice"}},
 		"rule that none meet": {after: rechecked{lines: "require claim sub bob"}, ending: everybody},
 		"route moved":         {after: rechecked{path: "/moved"}, ending: everybody},
-		"guard gone":          {after: rechecked{guard: "vars a b", others: elsewhere}, ending: everybody},
+		"guard gone":          {after: rechecked{guard: "vars a b", others: Elsewhere}, ending: everybody},
 		"all guards gone":     {after: rechecked{guard: "vars a b"}, ending: everybody},
 		"kept, audience gone": {after: rechecked{verify: "audience chat", policy: "keep"}},
 		"kept, rule added":    {after: rechecked{lines: "require claim sub bob", policy: "keep"}},
-		"kept, guard gone":    {old: rechecked{policy: "keep"}, after: rechecked{guard: "vars a b", others: elsewhere}},
+		"kept, guard gone":    {old: rechecked{policy: "keep"}, after: rechecked{guard: "vars a b", others: Elsewhere}},
 		"kept, all gone":      {old: rechecked{policy: "keep"}, after: rechecked{guard: "vars a b"}},
 		"from keep to recheck": {
 			old: rechecked{policy: "keep"}, after: rechecked{lines: "require scope admin"},
@@ -171,12 +171,12 @@ func TestRecheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startRecheckSite(t, tt.old)
-			lag, start := measureLag(t), time.Now()
-			if err := s.reload(t, tt.after.caddyfile()); err != nil {
+			lag, start := MeasureLag(t), time.Now()
+			if err := s.Reload(t, tt.after.caddyfile()); err != nil {
 				t.Fatal(err)
 			}
 			s.judge(t, lag, start, tt.ending...)
-			if err := s.reload(t, tt.after.caddyfile()); err != nil { // and it stays so
+			if err := s.Reload(t, tt.after.caddyfile()); err != nil { // and it stays so
 				t.Fatal(err)
 			}
 			s.judge(t, lag, start)
@@ -198,11 +198,11 @@ func TestRecheckOfARejectedConfig(t *testing.T) {
 		bad := rechecked{
 			lines: "require claim sub bob", others: fmt.Sprintf("http://%s {\nrespond ok\n}\n", taken.Addr()),
 		}
-		if err := s.reload(t, bad.caddyfile()); err == nil {
+		if err := s.Reload(t, bad.caddyfile()); err == nil {
 			t.Fatal("the configuration was not rejected, so the test shows nothing")
 		}
 		gone := rechecked{guard: "vars a b", others: bad.others}
-		if err := s.reload(t, gone.caddyfile()); err == nil {
+		if err := s.Reload(t, gone.caddyfile()); err == nil {
 			t.Fatal("the configuration was not rejected, so the test shows nothing")
 		}
 		s.judge(t, nil, time.Time{})
@@ -217,22 +217,22 @@ func TestRecheckOfARejectedConfig(t *testing.T) {
 func TestRecheckOfPending(t *testing.T) {
 	t.Parallel()
 	s := startRecheckSite(t, rechecked{})
-	first, second := s.open(t, h1, "/chat", noHeader), s.open(t, h1, "/chat", noHeader)
-	lag, start := measureLag(t), time.Now()
-	if err := s.reload(t, rechecked{lines: "require scope admin"}.caddyfile()); err != nil {
+	first, second := s.Open(t, H1, "/chat", NoHeader), s.Open(t, H1, "/chat", NoHeader)
+	lag, start := MeasureLag(t), time.Now()
+	if err := s.Reload(t, rechecked{lines: "require scope admin"}.caddyfile()); err != nil {
 		t.Fatal(err)
 	}
 	s.judge(t, lag, start, "plain", "other aud", "both auds", "other issuer")
-	first.says(t, login(s.issuer.token()))
-	if _, end := first.last(t, patience); end.code != closeForbidden {
+	first.Says(t, Login(s.Issuer.Token()))
+	if _, end := first.Last(t, Patience); end.Code != CloseForbidden {
 		t.Errorf("%v, want 3003", end)
 	}
-	second.says(t, login(s.issuer.token(map[string]any{"scope": "admin"})))
-	second.hearsWord(t, "auth_ok")
-	second.says(t, "hello")
+	second.Says(t, Login(s.Issuer.Token(map[string]any{"scope": "admin"})))
+	second.HearsWord(t, "auth_ok")
+	second.Says(t, "hello")
 	for {
-		p := s.socket(t)
-		if text := <-p.got; text == "hello" {
+		p := s.Socket(t)
+		if text := <-p.Got; text == "hello" {
 			return
 		}
 	}

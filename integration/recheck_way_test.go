@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// guarded is a site that GUARD stands in. Its sockets are rechecked.
-func guarded(site, lines string) string {
+// Guarded is a site that GUARD stands in. Its sockets are rechecked.
+func Guarded(site, lines string) string {
 	guard := `route {
 		websocket_auth {
 			verify jwt {$JWKS} {
@@ -39,22 +39,22 @@ func TestRecheckGoesTheWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startPeerSiteOf(t, guarded(site, ""))
-			c := s.open(t, h1, "/api/chat", s.of("alice"))
-			p := s.socket(t)
-			if err := s.reload(t, guarded(site, "max_session 5h")); err != nil {
+			s := StartPeerSiteOf(t, Guarded(site, ""))
+			c := s.Open(t, H1, "/api/chat", s.Of("alice"))
+			p := s.Socket(t)
+			if err := s.Reload(t, Guarded(site, "max_session 5h")); err != nil {
 				t.Fatal(err)
 			}
 			// Everything of the reload is over when a second one is.
-			if err := s.reload(t, guarded(site, "max_session 6h")); err != nil {
+			if err := s.Reload(t, Guarded(site, "max_session 6h")); err != nil {
 				t.Fatal(err)
 			}
-			c.says(t, "still here")
-			p.hears(t, "still here")
-			if err := s.reload(t, guarded(site, "require claim sub bob")); err != nil {
+			c.Says(t, "still here")
+			p.Hears(t, "still here")
+			if err := s.Reload(t, Guarded(site, "require claim sub bob")); err != nil {
 				t.Fatal(err)
 			}
-			if _, end := c.last(t, patience); end.code != closeForbidden {
+			if _, end := c.Last(t, Patience); end.Code != CloseForbidden {
 				t.Errorf("%v, want 3003", end)
 			}
 		})
@@ -66,24 +66,24 @@ func TestRecheckGoesTheWay(t *testing.T) {
 func TestRecheckOfMovedServers(t *testing.T) {
 	t.Parallel()
 	const site = "http://{$SITE} {\nGUARD\n}\n"
-	s := startPeerSiteOf(t, guarded(site, ""))
-	c := s.open(t, h1, "/", s.of("alice"))
-	p := s.socket(t)
+	s := StartPeerSiteOf(t, Guarded(site, ""))
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	p := s.Socket(t)
 	const other = "http://{$SITE2} {\nbind 127.0.0.1\nrespond ok\n}\n" // sorted by addresses
 	for _, moved := range []string{other + site, site + other} {
-		if err := s.reload(t, guarded(moved, "")); err != nil {
+		if err := s.Reload(t, Guarded(moved, "")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.reload(t, guarded(moved, "max_session 5h")); err != nil {
+		if err := s.Reload(t, Guarded(moved, "max_session 5h")); err != nil {
 			t.Fatal(err)
 		}
-		c.says(t, "still here")
-		p.hears(t, "still here")
+		c.Says(t, "still here")
+		p.Hears(t, "still here")
 	}
-	if err := s.reload(t, guarded(other+site, "require claim sub bob")); err != nil {
+	if err := s.Reload(t, Guarded(other+site, "require claim sub bob")); err != nil {
 		t.Fatal(err)
 	}
-	if _, end := c.last(t, patience); end.code != closeForbidden {
+	if _, end := c.Last(t, Patience); end.Code != CloseForbidden {
 		t.Errorf("%v, want 3003", end)
 	}
 }
@@ -92,13 +92,13 @@ func TestRecheckOfMovedServers(t *testing.T) {
 // option and no site guards nothing.
 func TestRecheckWithoutAnySite(t *testing.T) {
 	t.Parallel()
-	s := startPeerSiteOf(t, guarded("http://{$SITE} {\nGUARD\n}\n", ""))
-	c := s.open(t, h1, "/", s.of("alice"))
-	s.socket(t)
-	if err := s.reload(t, "{\nwebsocket_auth {\ndrain 1s\n}\n}\n"); err != nil {
+	s := StartPeerSiteOf(t, Guarded("http://{$SITE} {\nGUARD\n}\n", ""))
+	c := s.Open(t, H1, "/", s.Of("alice"))
+	s.Socket(t)
+	if err := s.Reload(t, "{\nwebsocket_auth {\ndrain 1s\n}\n}\n"); err != nil {
 		t.Fatal(err)
 	}
-	if _, end := c.last(t, patience); end.code != closeForbidden {
+	if _, end := c.Last(t, Patience); end.Code != CloseForbidden {
 		t.Errorf("%v, want 3003", end)
 	}
 }
@@ -108,27 +108,27 @@ func TestRecheckWithoutAnySite(t *testing.T) {
 func TestRecheckOfOrigins(t *testing.T) {
 	t.Parallel()
 	const site = "http://{$SITE} {\nGUARD\n}\n"
-	s := startPeerSiteOf(t, guarded(site, ""))
+	s := StartPeerSiteOf(t, Guarded(site, ""))
 	from := func(origin string) http.Header {
-		h := s.of("alice")
+		h := s.Of("alice")
 		h.Set("Origin", origin)
 		return h
 	}
-	conns := []*wsConn{
-		s.open(t, h1, "/", from("https://old.example.com")),
-		s.open(t, h1, "/", from("https://app.example.com")),
-		s.open(t, h1, "/", s.of("alice")),
+	conns := []*Conn{
+		s.Open(t, H1, "/", from("https://old.example.com")),
+		s.Open(t, H1, "/", from("https://app.example.com")),
+		s.Open(t, H1, "/", s.Of("alice")),
 	}
-	if err := s.reload(t, guarded(site, "origins https://app.example.com")); err != nil {
+	if err := s.Reload(t, Guarded(site, "origins https://app.example.com")); err != nil {
 		t.Fatal(err)
 	}
-	if _, end := conns[0].last(t, patience); end.code != closeForbidden {
+	if _, end := conns[0].Last(t, Patience); end.Code != CloseForbidden {
 		t.Errorf("%v, want 3003", end)
 	}
-	if err := s.reload(t, guarded(site, "origins https://app.example.com\nmax_session 5h")); err != nil {
+	if err := s.Reload(t, Guarded(site, "origins https://app.example.com\nmax_session 5h")); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range conns[1:] {
-		c.pings(t, "still here")
+		c.Pings(t, "still here")
 	}
 }

@@ -22,9 +22,9 @@ func takenAddress(t testing.TB) string {
 }
 
 // mustReject gives Caddy a configuration that it does not take.
-func (p *caddyProc) mustReject(t testing.TB, caddyfile string) {
+func (p *Caddy) mustReject(t testing.TB, caddyfile string) {
 	t.Helper()
-	if err := p.reload(t, caddyfile); err == nil {
+	if err := p.Reload(t, caddyfile); err == nil {
 		t.Fatal("the configuration was not rejected, so the test shows nothing")
 	}
 }
@@ -33,17 +33,17 @@ func (p *caddyProc) mustReject(t testing.TB, caddyfile string) {
 // rejected, however far it had come, is saved where the running one says.
 func TestRejectedConfigKeepsStorage(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
+	s := StartSite(t, SiteOptions{})
 	taken := takenAddress(t)
 	for n := range 8 { // apps start in no fixed order
-		other := filepath.Join(s.home, fmt.Sprint("other", n))
-		bad := siteOptions{globals: "storage file_system " + other}.caddyfile() +
+		other := filepath.Join(s.Home, fmt.Sprint("other", n))
+		bad := SiteOptions{Globals: "storage file_system " + other}.Caddyfile() +
 			"\nhttp://" + taken + " {\nbind 127.0.0.1\nrespond ok\n}\n"
 		s.mustReject(t, bad)
 		subject := fmt.Sprint("mallory", n)
-		s.revoke(t, map[string]any{"issuer": s.issuer.URL, "subject": subject})
-		eventually(t, patience, func() string {
-			files, err := filepath.Glob(filepath.Join(s.home, "data", "caddy", "websocket_auth", "revocations", "*.json"))
+		s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "subject": subject})
+		Eventually(t, Patience, func() string {
+			files, err := filepath.Glob(filepath.Join(s.Home, "data", "caddy", "websocket_auth", "revocations", "*.json"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,35 +64,35 @@ func TestRejectedConfigsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	taken := takenAddress(t)
 	for name, bad := range map[string]string{ // by what is wrong, and found late
-		"second verifier": siteOptions{directives: "verify jwt {\njwks_file /nonexistent\naudience x\n}"}.caddyfile(),
-		"handler behind":  siteOptions{proxy: "header_up X-Any \"(\" y"}.caddyfile(),
-		"another app": siteOptions{}.caddyfile() +
+		"second verifier": SiteOptions{Directives: "verify jwt {\njwks_file /nonexistent\naudience x\n}"}.Caddyfile(),
+		"handler behind":  SiteOptions{Proxy: "header_up X-Any \"(\" y"}.Caddyfile(),
+		"another app": SiteOptions{}.Caddyfile() +
 			"\nhttps://{$SITE3} {\ntls /nonexistent.pem /nonexistent.key\nrespond ok\n}\n",
-		"found when it starts": siteOptions{directives: "sessions_per_user 1\non_reload recheck\nping 1s"}.caddyfile() +
+		"found when it starts": SiteOptions{Directives: "sessions_per_user 1\non_reload recheck\nping 1s"}.Caddyfile() +
 			"\nhttp://" + taken + " {\nbind 127.0.0.1\nwebsocket_auth {\nverify jwt https://never.example.com/keys {\naudience x\n}\n}\nrespond ok\n}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, siteOptions{})
-			c := s.open(t, h1, "/echo", s.of("alice"))
+			s := StartSite(t, SiteOptions{})
+			c := s.Open(t, H1, "/echo", s.Of("alice"))
 			s.mustReject(t, bad)
-			before, metrics, hits := s.uses(t), s.scrape(t), s.issuer.hits.Load()
+			before, metrics, hits := s.Uses(t), s.Scrape(t), s.Issuer.Hits.Load()
 			for range 50 {
 				s.mustReject(t, bad)
 			}
-			c.echoes(t)
-			eventually(t, patience, func() string {
-				if now := s.uses(t); now.goroutines > before.goroutines+slack || now.files > before.files+slack {
+			c.Echoes(t)
+			Eventually(t, Patience, func() string {
+				if now := s.Uses(t); now.Goroutines > before.Goroutines+Slack || now.Files > before.Files+Slack {
 					return fmt.Sprintf("%+v after 50 rejected configurations, %+v after one", now, before)
 				}
 				return ""
 			})
-			if all := s.sessions(t, ""); len(all) != 1 {
+			if all := s.Sessions(t, ""); len(all) != 1 {
 				t.Errorf("%d sockets are known, want 1", len(all))
 			}
 			// Caddy's admin server shows the metrics of the rejected one, and of
 			// this one there may be none of ours.
-			after := s.scrape(t)
+			after := s.Scrape(t)
 			for _, gauge := range []string{
 				`sessions{state="open"}`, `key_sets{state="fresh"}`, `key_sets{state="awaited"}`, "store_up",
 			} {
@@ -101,10 +101,10 @@ func TestRejectedConfigsLeaveNothing(t *testing.T) {
 					t.Errorf("%s was %v (%v) and is %v", gauge, was, known, now)
 				}
 			}
-			if now := s.issuer.hits.Load(); now != hits {
+			if now := s.Issuer.Hits.Load(); now != hits {
 				t.Errorf("the key set was fetched %d times", now-hits)
 			}
-			s.open(t, h1, "/echo", s.bearer(time.Now().Add(time.Hour))).echoes(t)
+			s.Open(t, H1, "/echo", s.Bearer(time.Now().Add(time.Hour))).Echoes(t)
 		})
 	}
 }

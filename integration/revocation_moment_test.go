@@ -20,8 +20,8 @@ func TestAttackRevokeInTheMomentOfTheHandshake(t *testing.T) {
 	for _, name := range []string{"header", "message"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, siteOptions{directives: "from header\nfrom first_message"})
-			r := &revokeRace{site: s, byMessage: name == "message"}
+			s := StartSite(t, SiteOptions{Directives: "from header\nfrom first_message"})
+			r := &revokeRace{Site: s, byMessage: name == "message"}
 			const workers, each = 10, 50
 			var wg sync.WaitGroup
 			for w := range workers {
@@ -39,34 +39,34 @@ func TestAttackRevokeInTheMomentOfTheHandshake(t *testing.T) {
 			if r.refused.Load() == 0 || r.ended.Load() == 0 {
 				t.Error("always the same comes first: the test shows nothing")
 			}
-			if all := s.sessions(t, ""); len(all) != 0 {
+			if all := s.Sessions(t, ""); len(all) != 0 {
 				t.Errorf("%d sockets are left", len(all))
 			}
-			s.noSocketLeft(t)
+			s.NoSocketLeft(t)
 		})
 	}
 }
 
 // revokeRace counts which comes first.
 type revokeRace struct {
-	*site
+	*Site
 	byMessage      bool
 	refused, ended atomic.Int64
 }
 
 // run opens a socket with a token of this jti while it is revoked.
 func (r *revokeRace) run(t testing.TB, jti string) error {
-	token := sign(jwt{alg: "ES256", claims: r.issuer.claims(map[string]any{"jti": jti})})
+	token := Sign(JWT{Alg: "ES256", Claims: r.Issuer.Claims(map[string]any{"jti": jti})})
 	header := http.Header{}
 	if !r.byMessage {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	conn, err := r.dial(t.Context(), h1)
+	conn, err := r.Dial(t.Context(), H1)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	handshake, err := r.request(t.Context(), h1, "/echo", header)
+	handshake, err := r.Request(t.Context(), H1, "/echo", header)
 	if err != nil {
 		return err
 	}
@@ -75,9 +75,9 @@ func (r *revokeRace) run(t testing.TB, jti string) error {
 	revoked := make(chan error, 1)
 	go func() {
 		<-delay.C
-		revoked <- r.postRevocation(`{"issuer":"` + r.issuer.URL + `","jti":"` + jti + `"}`)
+		revoked <- r.postRevocation(`{"issuer":"` + r.Issuer.URL + `","jti":"` + jti + `"}`)
 	}()
-	c, answer, err := conn.open(handshake)
+	c, answer, err := conn.Open(handshake)
 	if err != nil {
 		return fmt.Errorf("%s: %w", jti, err)
 	}
@@ -89,31 +89,31 @@ func (r *revokeRace) run(t testing.TB, jti string) error {
 		return errors.Join(err, <-revoked)
 	}
 	if r.byMessage {
-		_ = c.write(opText, []byte(login(token))) // the end may come first
+		_ = c.Write(OpText, []byte(Login(token))) // the end may come first
 	}
 	return errors.Join(r.end(c, jti), <-revoked)
 }
 
 // end expects that a socket is closed.
-func (r *revokeRace) end(c *wsConn, jti string) error {
+func (r *revokeRace) end(c *Conn, jti string) error {
 	count := &r.refused
 	if !r.byMessage {
 		count = &r.ended
 	}
-	return c.within(patience, func() error {
+	return c.Within(Patience, func() error {
 		for {
-			f, err := c.read()
-			if end, ok := errors.AsType[*closed](err); ok {
+			f, err := c.Read()
+			if end, ok := errors.AsType[*ClosedError](err); ok {
 				count.Add(1)
-				if end.code != closeUnauthorized {
+				if end.Code != CloseUnauthorized {
 					return fmt.Errorf("%s: %w, want 3000", jti, end)
 				}
-				return c.answerClose(end.code)
+				return c.AnswerClose(end.Code)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: a live socket is left, or one without a close frame: %w", jti, err)
 			}
-			if strings.Contains(string(f.payload), "auth_ok") {
+			if strings.Contains(string(f.Payload), "auth_ok") {
 				count = &r.ended
 			}
 		}
@@ -121,8 +121,8 @@ func (r *revokeRace) end(c *wsConn, jti string) error {
 }
 
 // postRevocation revokes.
-func (p *caddyProc) postRevocation(text string) error {
-	answer, err := adminClient.Post("http://"+p.adminAddr+"/websocket_auth/revocations", "application/json", strings.NewReader(text))
+func (p *Caddy) postRevocation(text string) error {
+	answer, err := AdminClient.Post("http://"+p.AdminAddr+"/websocket_auth/revocations", "application/json", strings.NewReader(text))
 	if err != nil {
 		return err
 	}

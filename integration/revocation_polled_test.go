@@ -14,49 +14,49 @@ func TestRevocationPolled(t *testing.T) {
 	for _, kind := range []string{"subject", "jti", "sid"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, polled())
+			s := StartSite(t, Polled())
 			claims := map[string]any{
 				"sub": "alice", "jti": "polled", "sid": "polled", "iat": time.Now().Add(-time.Minute).Unix(),
 			}
-			token := s.issuer.token(claims)
-			url := "http://" + s.site + "/socket.io/" + polling("revoked")
-			if status := poll(t, http.MethodPost, url, loginPacket(token)); status != http.StatusOK {
+			token := s.Issuer.Token(claims)
+			url := "http://" + s.Addr + "/socket.io/" + Polling("revoked")
+			if status := Poll(t, http.MethodPost, url, LoginPacket(token)); status != http.StatusOK {
 				t.Fatalf("login: answered %d", status)
 			}
-			if status := poll(t, http.MethodGet, url, ""); status != http.StatusOK {
+			if status := Poll(t, http.MethodGet, url, ""); status != http.StatusOK {
 				t.Fatalf("after the login: answered %d", status)
 			}
 			socket := "/socket.io/?EIO=4&transport=websocket&sid=revoked"
-			open := s.open(t, h1, socket, noHeader)
-			for len(s.app.plain) > 0 {
-				<-s.app.plain
+			open := s.Open(t, H1, socket, NoHeader)
+			for len(s.App.Plain) > 0 {
+				<-s.App.Plain
 			}
 
-			lag, start := measureLag(t), time.Now()
-			_, ended := s.revoke(t, map[string]any{"issuer": s.issuer.URL, kind: claims[map[string]string{
+			lag, start := MeasureLag(t), time.Now()
+			_, ended := s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, kind: claims[map[string]string{
 				"subject": "sub", "jti": "jti", "sid": "sid",
 			}[kind]]})
 			if ended != 1 {
 				t.Errorf("%d sockets have ended, want 1", ended)
 			}
-			if _, end := open.last(t, patience); end.code != closeUnauthorized {
+			if _, end := open.Last(t, Patience); end.Code != CloseUnauthorized {
 				t.Errorf("the socket: %v, want 3000", end)
 			}
-			lag.inTime(t, "end of the socket", start, time.Now(), time.Second)
+			lag.InTime(t, "end of the socket", start, time.Now(), time.Second)
 			for what, status := range map[string]int{
-				"poll":          poll(t, http.MethodGet, url, ""),
-				"message":       poll(t, http.MethodPost, url, `42["event"]`),
-				"another login": poll(t, http.MethodPost, url, loginPacket(token)),
+				"poll":          Poll(t, http.MethodGet, url, ""),
+				"message":       Poll(t, http.MethodPost, url, `42["event"]`),
+				"another login": Poll(t, http.MethodPost, url, LoginPacket(token)),
 			} {
 				if status != http.StatusUnauthorized {
 					t.Errorf("%s: answered %d, want 401", what, status)
 				}
 			}
-			if _, answer := s.handshake(t, h1, socket, noHeader); answer.StatusCode != http.StatusUnauthorized {
+			if _, answer := s.Handshake(t, H1, socket, NoHeader); answer.StatusCode != http.StatusUnauthorized {
 				t.Errorf("handshake: answered %s, want 401", answer.Status)
 			}
-			if n := len(s.app.plain); n != 0 {
-				t.Errorf("the application was asked: %s", <-s.app.plain)
+			if n := len(s.App.Plain); n != 0 {
+				t.Errorf("the application was asked: %s", <-s.App.Plain)
 			}
 		})
 	}
@@ -66,16 +66,16 @@ func TestRevocationPolled(t *testing.T) {
 // by polling, is not opened by one that is revoked meanwhile.
 func TestRevocationPolledLate(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, polled())
-	url := "http://" + s.site + "/socket.io/" + polling("late")
-	c := s.open(t, h1, "/socket.io/?EIO=4&transport=websocket&sid=late", noHeader)
-	if status := poll(t, http.MethodPost, url, loginPacket(s.issuer.token())); status != http.StatusOK {
+	s := StartSite(t, Polled())
+	url := "http://" + s.Addr + "/socket.io/" + Polling("late")
+	c := s.Open(t, H1, "/socket.io/?EIO=4&transport=websocket&sid=late", NoHeader)
+	if status := Poll(t, http.MethodPost, url, LoginPacket(s.Issuer.Token())); status != http.StatusOK {
 		t.Fatalf("login: answered %d", status)
 	}
-	s.revoke(t, map[string]any{"issuer": s.issuer.URL, "jti": "token-1"})
-	c.says(t, `42["event"]`)
-	if _, end := c.last(t, patience); end.code != closeUnauthorized {
+	s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "jti": "token-1"})
+	c.Says(t, `42["event"]`)
+	if _, end := c.Last(t, Patience); end.Code != CloseUnauthorized {
 		t.Errorf("%v, want 3000", end)
 	}
-	s.noSessionLeft(t)
+	s.NoSessionLeft(t)
 }

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// fixture is a Caddy with an issuer and a backend, which many tests share
+// Fixture is a Caddy with an issuer and a backend, which many tests share
 // because each Caddy takes a second to start. Each test uses paths of its own.
-type fixture struct {
-	*caddyProc
-	issuer  *issuer
-	backend *backend
+type Fixture struct {
+	*Caddy
+	Issuer  *Issuer
+	Backend *Backend
 }
 
 // standard is the configuration of the shared Caddy. The body of a refusal is
@@ -79,23 +79,23 @@ http://{$SITE3} {
 
 var (
 	sharedOnce    sync.Once
-	sharedFixture *fixture
+	sharedFixture *Fixture
 	errShared     error
 )
 
-// shared returns the fixture that tests share. They must not reload or stop
+// Shared returns the fixture that tests share. They must not reload or stop
 // it, nor change the issuer's answers.
-func shared(t testing.TB) *fixture {
+func Shared(t testing.TB) *Fixture {
 	t.Helper()
 	sharedOnce.Do(func() {
 		home := filepath.Join(tempDir, "shared")
 		if errShared = os.Mkdir(home, 0o700); errShared != nil {
 			return
 		}
-		f := &fixture{issuer: startIssuer(), backend: startBackend()}
-		f.caddyProc, errShared = launch(home, standard,
-			withEnv("JWKS", f.issuer.jwksURL()), withEnv("ISSUER", f.issuer.URL),
-			withEnv("BACKEND", f.backend.addr))
+		f := &Fixture{Issuer: startIssuer(), Backend: startBackend()}
+		f.Caddy, errShared = Launch(home, standard,
+			WithEnv("JWKS", f.Issuer.JWKSURL()), WithEnv("ISSUER", f.Issuer.URL),
+			WithEnv("BACKEND", f.Backend.Addr))
 		if errShared == nil {
 			sharedFixture = f
 		}
@@ -112,17 +112,17 @@ func closeShared() error {
 	if f == nil {
 		return nil
 	}
-	err := f.stop()
-	f.backend.close()
-	f.issuer.server.Close()
+	err := f.Stop()
+	f.Backend.close()
+	f.Issuer.server.Close()
 	return err
 }
 
-// refuses checks that the handshake is refused with one of the reasons, each
+// Refuses checks that the handshake is refused with one of the reasons, each
 // with the status that belongs to it, and that nothing of it has come anywhere.
-func (f *fixture) refuses(t testing.TB, addr string, h handshake, token string, status int, reasons ...string) {
+func (f *Fixture) Refuses(t testing.TB, addr string, h Handshake, token string, status int, reasons ...string) {
 	t.Helper()
-	resp := refused(t, addr, h, status)
+	resp := Refused(t, addr, h, status)
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Errorf("reading the answer: %v", err)
@@ -133,8 +133,8 @@ func (f *fixture) refuses(t testing.TB, addr string, h handshake, token string, 
 	if strings.Contains(fmt.Sprint(resp.Header), token) {
 		t.Errorf("the answer holds the token: %v", resp.Header)
 	}
-	path, _, _ := strings.Cut(h.path, "?")
-	if len(f.backend.seen(path)) > 0 || f.backend.received(token) {
+	path, _, _ := strings.Cut(h.Path, "?")
+	if len(f.Backend.Seen(path)) > 0 || f.Backend.Received(token) {
 		t.Error("a refused handshake has reached the application")
 	}
 }

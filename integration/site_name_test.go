@@ -26,17 +26,17 @@ func TestAttackHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const first = "http://{$SITE} {\nGUARD\n}\n"
-			s := startPeerSiteOf(t, guarded(first, ""))
-			_, port, err := net.SplitHostPort(s.site.site)
+			s := StartPeerSiteOf(t, Guarded(first, ""))
+			_, port, err := net.SplitHostPort(s.Addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			config := strings.ReplaceAll(tt.address, "PORT", port) + " {\nGUARD\n}\n"
-			if err := s.reload(t, guarded(config, "sessions_per_user 2")); err != nil {
+			if err := s.Reload(t, Guarded(config, "sessions_per_user 2")); err != nil {
 				t.Fatal(err)
 			}
 			for i, host := range tt.hosts {
-				_, answer := s.send(t, h1, "/", s.of("alice"), func(r *http.Request) { r.Host = host })
+				_, answer := s.Send(t, H1, "/", s.Of("alice"), func(r *http.Request) { r.Host = host })
 				want := http.StatusSwitchingProtocols
 				if i == len(tt.hosts)-1 {
 					want = http.StatusTooManyRequests
@@ -45,12 +45,12 @@ func TestAttackHosts(t *testing.T) {
 					t.Errorf("%s: %s, want %d", host, answer.Status, want)
 				}
 			}
-			for _, one := range s.sessions(t, "subject=alice") {
+			for _, one := range s.Sessions(t, "subject=alice") {
 				if one.Site != tt.site {
 					t.Errorf("the site is %q, want %q", one.Site, tt.site)
 				}
 			}
-			s.asks(t, http.MethodDelete, "sessions?code=4000&site="+tt.site, "", fmt.Sprintf(`{"sockets":%d}`, 2))
+			s.Asks(t, http.MethodDelete, "sessions?code=4000&site="+tt.site, "", fmt.Sprintf(`{"sockets":%d}`, 2))
 		})
 	}
 }

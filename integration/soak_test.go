@@ -21,40 +21,40 @@ const soakSockets = 8000
 // the same moment. Each client has its close frame within a second, and the
 // whole takes less than two minutes. Run by "make soak".
 func TestSoakExpiry(t *testing.T) {
-	s := startSite(t, siteOptions{})
-	before := s.footprint(t, h1)
+	s := StartSite(t, SiteOptions{})
+	before := s.Footprint(t, H1)
 
 	exp := time.Now().Add(30 * time.Second).Truncate(time.Second)
-	header, lag := s.bearer(exp), measureLag(t)
+	header, lag := s.Bearer(exp), MeasureLag(t)
 	start := time.Now()
-	conns := openMany(t, s, h1, "/echo", header, soakSockets, 1)
+	conns := OpenMany(t, s, H1, "/echo", header, soakSockets, 1)
 	opened := time.Since(start)
 	if left := time.Until(exp); left < 5*time.Second {
 		t.Fatalf("opening %d sockets took %v: too slow to be measured", soakSockets, opened)
 	}
-	resident := residentMiB(t, s.cmd.Process.Pid)
+	resident := residentMiB(t, s.Cmd.Process.Pid)
 
-	ends := make(chan clientEnd, soakSockets)
+	ends := make(chan ClientEnd, soakSockets)
 	for _, c := range conns {
 		go func() { ends <- c.talkOnce() }()
 	}
 	var late []time.Duration
 	for range conns {
-		end := receive(t, "end of a socket", ends, time.Until(exp)+patience)
+		end := Receive(t, "end of a socket", ends, time.Until(exp)+Patience)
 		end.judge(t, exp, lag)
-		late = append(late, end.at.Sub(exp))
+		late = append(late, end.At.Sub(exp))
 	}
 	told := 0
 	for range conns {
-		if end := s.app.end(t, patience); end.code == closeGoingAway {
+		if end := s.App.End(t, Patience); end.Code == CloseGoingAway {
 			told++
 		}
 	}
 	if told != soakSockets {
 		t.Errorf("%d of %d applications' sockets got a close frame", told, soakSockets)
 	}
-	s.closeAll()
-	s.nothingLeft(t, before)
+	s.CloseAll()
+	s.NothingLeft(t, before)
 
 	slices.Sort(late)
 	t.Logf("%d sockets opened in %v, %d MiB resident while idle, %d CPUs", soakSockets, opened, resident, runtime.NumCPU())
@@ -63,22 +63,22 @@ func TestSoakExpiry(t *testing.T) {
 }
 
 // talkOnce sends one message, and then waits for the end.
-func (c *wsConn) talkOnce() (end clientEnd) {
-	if end.err = c.write(opText, []byte("hello")); end.err != nil {
+func (c *Conn) talkOnce() (end ClientEnd) {
+	if end.Err = c.Write(OpText, []byte("hello")); end.Err != nil {
 		return end
 	}
 	for {
-		_, err := c.read()
-		if errors.As(err, &end.close) {
-			end.at = time.Now()
-			end.unclean = c.within(patience, func() error { return c.answerClose(end.close.code) })
+		_, err := c.Read()
+		if errors.As(err, &end.Close) {
+			end.At = time.Now()
+			end.Unclean = c.Within(Patience, func() error { return c.AnswerClose(end.Close.Code) })
 			return end
 		}
 		if err != nil {
-			end.err = err
+			end.Err = err
 			return end
 		}
-		end.echoed++
+		end.Echoed++
 	}
 }
 

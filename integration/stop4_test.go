@@ -34,66 +34,66 @@ func TestReloadsUnderLoad(t *testing.T) {
 }
 
 func (l *reloadLoad) run(t testing.TB) {
-	s := startSite(t, siteOptions{})
-	before := s.footprint(t, h1)
+	s := StartSite(t, SiteOptions{})
+	before := s.Footprint(t, H1)
 	exp := time.Now().Add(l.life).Truncate(time.Second)
-	header, lag := s.bearer(exp), measureLag(t)
-	mallory := openMany(t, s, h1, "/echo", s.of("mallory"), l.sockets/10, 1)
-	conns := openMany(t, s, h1, "/echo", header, l.sockets, 1)
-	ends := make(chan clientEnd, len(conns))
+	header, lag := s.Bearer(exp), MeasureLag(t)
+	mallory := OpenMany(t, s, H1, "/echo", s.Of("mallory"), l.sockets/10, 1)
+	conns := OpenMany(t, s, H1, "/echo", header, l.sockets, 1)
+	ends := make(chan ClientEnd, len(conns))
 	for _, c := range conns {
 		go func() { ends <- c.chat(l.every) }()
 	}
-	var early footprint
+	var early Footprint
 	var earlyMiB int
 	for n := range l.reloads {
 		start := time.Now()
-		s.mustReload(t, siteOptions{directives: fmt.Sprintf("name reload%d", n)})
-		lag.inTime(t, "end of a reload", start, time.Now(), 5*time.Second)
+		s.MustReload(t, SiteOptions{Directives: fmt.Sprintf("name reload%d", n)})
+		lag.InTime(t, "end of a reload", start, time.Now(), 5*time.Second)
 		if n == 2 {
-			early = s.uses(t)
+			early = s.Uses(t)
 			earlyMiB = s.heapMiB(t)
 		}
 	}
 	if left := time.Until(exp); left < 2*time.Second {
 		t.Fatalf("%d reloads under load left %v before the end: too slow to be measured", l.reloads, left)
 	}
-	if now := s.uses(t); now.goroutines > early.goroutines+l.sockets/20+slack || now.files > early.files+slack {
+	if now := s.Uses(t); now.Goroutines > early.Goroutines+l.sockets/20+Slack || now.Files > early.Files+Slack {
 		t.Errorf("%d goroutines and %d files after %d reloads, %d and %d after three",
-			now.goroutines, now.files, l.reloads, early.goroutines, early.files)
+			now.Goroutines, now.Files, l.reloads, early.Goroutines, early.Files)
 	}
 	if now := s.heapMiB(t); now > earlyMiB+earlyMiB/8+4 { // some sockets hold a buffer, some do not
 		t.Errorf("%d MiB after %d reloads, %d after three", now, l.reloads, earlyMiB)
 	}
-	if total := answer[struct{ Total int }](t, s.caddyProc, "sessions?limit=1").Total; total != len(conns)+len(mallory) {
+	if total := Answer[struct{ Total int }](t, s.Caddy, "sessions?limit=1").Total; total != len(conns)+len(mallory) {
 		t.Errorf("the registry has %d sockets, want %d", total, len(conns)+len(mallory))
 	}
-	if open := s.scrape(t)[`sessions{state="open"}`]; open != float64(len(conns)+len(mallory)) {
+	if open := s.Scrape(t)[`sessions{state="open"}`]; open != float64(len(conns)+len(mallory)) {
 		t.Errorf("the gauge says %v sockets, want %d", open, len(conns)+len(mallory))
 	}
-	if _, ended := s.revoke(t, map[string]any{"issuer": s.issuer.URL, "subject": "mallory"}); ended != len(mallory) {
+	if _, ended := s.Revoke(t, map[string]any{"issuer": s.Issuer.URL, "subject": "mallory"}); ended != len(mallory) {
 		t.Errorf("%d sockets of before the reloads were revoked, want %d", ended, len(mallory))
 	}
 	for _, c := range mallory {
-		c.closes(t, closeUnauthorized)
+		c.Closes(t, CloseUnauthorized)
 	}
 	judgeEnds(t, ends, len(conns), exp, lag)
-	s.closeAll()
-	s.awaitMetrics(t, metrics{}, openSockets(0, 0, 0))
-	s.noSocketLeft(t)
-	s.nothingLeft(t, before)
+	s.CloseAll()
+	s.AwaitMetrics(t, Metrics{}, OpenSockets(0, 0, 0))
+	s.NoSocketLeft(t)
+	s.NothingLeft(t, before)
 }
 
 // chat sends a numbered message now and then, and expects all of them back, in
 // order, until the socket is closed.
-func (c *wsConn) chat(every time.Duration) (end clientEnd) {
+func (c *Conn) chat(every time.Duration) (end ClientEnd) {
 	over := make(chan struct{})
 	defer close(over)
 	go func() {
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for n := uint64(0); ; n++ {
-			if c.write(opBinary, numbered(n)[:8]) != nil {
+			if c.Write(OpBinary, Numbered(n)[:8]) != nil {
 				return // the reader says what is wrong
 			}
 			select {
@@ -104,26 +104,26 @@ func (c *wsConn) chat(every time.Duration) (end clientEnd) {
 		}
 	}()
 	for n := uint64(0); ; n++ {
-		f, err := c.read()
-		if errors.As(err, &end.close) {
-			end.at = time.Now()
-			end.unclean = c.within(patience, func() error { return c.answerClose(end.close.code) })
+		f, err := c.Read()
+		if errors.As(err, &end.Close) {
+			end.At = time.Now()
+			end.Unclean = c.Within(Patience, func() error { return c.AnswerClose(end.Close.Code) })
 			return end
 		}
-		if err != nil || string(f.payload) != string(numbered(n)[:8]) {
-			end.err = fmt.Errorf("message %d: got %x, %w", n, f.payload, err)
+		if err != nil || string(f.Payload) != string(Numbered(n)[:8]) {
+			end.Err = fmt.Errorf("message %d: got %x, %w", n, f.Payload, err)
 			return end
 		}
-		end.echoed++
+		end.Echoed++
 	}
 }
 
 var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
 
 // heapMiB returns how much memory of Caddy's is in use, after a collection.
-func (s *site) heapMiB(t testing.TB) int {
+func (s *Site) heapMiB(t testing.TB) int {
 	t.Helper()
-	found := heapAlloc.FindStringSubmatch(s.admin(t, "/debug/pprof/heap?gc=1&debug=1"))
+	found := heapAlloc.FindStringSubmatch(s.Admin(t, "/debug/pprof/heap?gc=1&debug=1"))
 	if found == nil {
 		t.Fatal("the heap profile does not say what is in use")
 	}
@@ -142,19 +142,19 @@ func TestAttackRecheckOfManyWhoDoNotRead(t *testing.T) {
 }
 
 func recheckOfManyWhoDoNotRead(t testing.TB) {
-	o := siteOptions{directives: "on_reload recheck", globals: "grace_period 5s"}
-	s := startSite(t, o)
+	o := SiteOptions{Directives: "on_reload recheck", Globals: "grace_period 5s"}
+	s := StartSite(t, o)
 	const n = 100
-	openMany(t, s, h1, "/flood", s.bearer(time.Now().Add(time.Hour)), n, 1)
-	lag, start := measureLag(t), time.Now()
-	o.directives += "\nrequire claim sub bob"
-	s.mustReload(t, o)
-	lag.inTime(t, "end of the reload", start, time.Now(), 2*time.Second)
+	OpenMany(t, s, H1, "/flood", s.Bearer(time.Now().Add(time.Hour)), n, 1)
+	lag, start := MeasureLag(t), time.Now()
+	o.Directives += "\nrequire claim sub bob"
+	s.MustReload(t, o)
+	lag.InTime(t, "end of the reload", start, time.Now(), 2*time.Second)
 	for range n {
-		end := s.app.end(t, patience)
-		lag.inTime(t, "end at the application", start, end.at, 7*time.Second)
+		end := s.App.End(t, Patience)
+		lag.InTime(t, "end at the application", start, end.At, 7*time.Second)
 	}
-	s.noSocketLeft(t)
+	s.NoSocketLeft(t)
 }
 
 // TestAttackStopOfManyWhoDoNotRead: clients that do not read cost the others
@@ -171,62 +171,62 @@ func TestAttackStopOfManyWhoDoNotRead(t *testing.T) {
 }
 
 func stopOfManyWhoDoNotRead(t testing.TB, drain string) {
-	s := startSite(t, siteOptions{globals: "grace_period 1s\nwebsocket_auth {\n" + drain + "\n}"})
-	header := s.bearer(time.Now().Add(time.Hour))
-	openMany(t, s, h1, "/flood", header, 50, 1)
-	readers := openMany(t, s, h1, "/echo", header, 50, 1)
+	s := StartSite(t, SiteOptions{Globals: "grace_period 1s\nwebsocket_auth {\n" + drain + "\n}"})
+	header := s.Bearer(time.Now().Add(time.Hour))
+	OpenMany(t, s, H1, "/flood", header, 50, 1)
+	readers := OpenMany(t, s, H1, "/echo", header, 50, 1)
 	for _, c := range readers {
-		c.echoes(t)
+		c.Echoes(t)
 	}
 	var wg sync.WaitGroup
-	lag, start := measureLag(t), time.Now()
-	if err := s.terminate(); err != nil {
+	lag, start := MeasureLag(t), time.Now()
+	if err := s.Terminate(); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range readers {
 		wg.Go(func() {
-			var end *closed
-			if _, err := c.read(); !errors.As(err, &end) || end.code != closeGoingAway || end.reason == "" {
+			var end *ClosedError
+			if _, err := c.Read(); !errors.As(err, &end) || end.Code != CloseGoingAway || end.Reason == "" {
 				t.Errorf("%v, want 1001 with a reason", err)
 			}
-			lag.inTime(t, "close frame", start, time.Now(), 5*time.Second)
-			_ = c.within(patience, func() error { return c.answerClose(closeGoingAway) })
+			lag.InTime(t, "close frame", start, time.Now(), 5*time.Second)
+			_ = c.Within(Patience, func() error { return c.AnswerClose(CloseGoingAway) })
 		})
 	}
 	wg.Wait()
-	receive(t, "end of the process", s.done, patience)
-	lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+	Receive(t, "end of the process", s.Done, Patience)
+	lag.InTime(t, "end of the process", start, time.Now(), 6*time.Second)
 }
 
 // TestStopRefusesNewcomers: a handshake that comes while Caddy stops is
 // refused, or there is nobody any more; never is it left open.
 func TestStopRefusesNewcomers(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{globals: "grace_period 1s"})
-	header := s.bearer(time.Now().Add(time.Hour))
-	openMany(t, s, h1, "/flood", header, 10, 1) // so that it takes a while
-	if err := s.terminate(); err != nil {
+	s := StartSite(t, SiteOptions{Globals: "grace_period 1s"})
+	header := s.Bearer(time.Now().Add(time.Hour))
+	OpenMany(t, s, H1, "/flood", header, 10, 1) // so that it takes a while
+	if err := s.Terminate(); err != nil {
 		t.Fatal(err)
 	}
 	refused, closes := 0, 0
 	for stopped := false; !stopped; {
 		select {
-		case <-s.done:
+		case <-s.Done:
 			stopped = true
 		default:
 		}
-		conn, err := s.dial(t.Context(), h1)
+		conn, err := s.Dial(t.Context(), H1)
 		if err != nil {
 			continue
 		}
-		r, err := s.request(t.Context(), h1, "/echo", header)
+		r, err := s.Request(t.Context(), H1, "/echo", header)
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch c, answer, err := conn.open(r); {
+		switch c, answer, err := conn.Open(r); {
 		case err != nil: // the listener is closed
 		case c != nil:
-			if _, end := c.last(t, patience); end.code != closeGoingAway {
+			if _, end := c.Last(t, Patience); end.Code != CloseGoingAway {
 				t.Errorf("%v, want 1001", end)
 			}
 			closes++

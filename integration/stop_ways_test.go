@@ -11,12 +11,12 @@ import (
 )
 
 // says1001 expects the close frame of a stop, and answers it.
-func (c *wsConn) says1001(t testing.TB, l *lag, since time.Time, within time.Duration) {
+func (c *Conn) says1001(t testing.TB, l *Lag, since time.Time, within time.Duration) {
 	t.Helper()
-	if _, end := c.last(t, patience); end.code != closeGoingAway || end.reason == "" {
+	if _, end := c.Last(t, Patience); end.Code != CloseGoingAway || end.Reason == "" {
 		t.Errorf("%v, want 1001 with a reason", end)
 	}
-	l.inTime(t, "close frame", since, time.Now(), within)
+	l.InTime(t, "close frame", since, time.Now(), within)
 }
 
 // TestStopWays: whichever way Caddy is told to stop, also twice or in the
@@ -24,22 +24,22 @@ func (c *wsConn) says1001(t testing.TB, l *lag, since time.Time, within time.Dur
 // soon.
 func TestStopWays(t *testing.T) {
 	t.Parallel()
-	signalled := func(signal os.Signal) func(testing.TB, *site) {
-		return func(t testing.TB, s *site) {
-			if err := s.cmd.Process.Signal(signal); err != nil {
+	signalled := func(signal os.Signal) func(testing.TB, *Site) {
+		return func(t testing.TB, s *Site) {
+			if err := s.Cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	for name, stop := range map[string]func(testing.TB, *site){
+	for name, stop := range map[string]func(testing.TB, *Site){
 		"interrupt": signalled(os.Interrupt),
-		"terminate twice": func(t testing.TB, s *site) {
+		"terminate twice": func(t testing.TB, s *Site) {
 			signalled(syscall.SIGTERM)(t, s)
-			s.waitLog(t, "exiting; byeee")
+			s.WaitLog(t, "exiting; byeee")
 			signalled(syscall.SIGTERM)(t, s)
 		},
-		"admin": func(t testing.TB, s *site) {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.adminAddr+"/stop", nil)
+		"admin": func(t testing.TB, s *Site) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.AdminAddr+"/stop", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,15 +49,15 @@ func TestStopWays(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		},
-		"while it reloads": func(t testing.TB, s *site) {
+		"while it reloads": func(t testing.TB, s *Site) {
 			reloaded := make(chan struct{})
 			go func() {
 				defer close(reloaded)
 				// It may come before the stop, or too late.
-				_ = s.load(t, siteOptions{directives: "max_session 5h"}.caddyfile())
+				_ = s.Load(t, SiteOptions{Directives: "max_session 5h"}.Caddyfile())
 			}()
 			signalled(syscall.SIGTERM)(t, s)
-			receive(t, "end of the reload", reloaded, patience)
+			Receive(t, "end of the reload", reloaded, Patience)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,25 +67,25 @@ func TestStopWays(t *testing.T) {
 	}
 }
 
-func stopsInTime(t testing.TB, stop func(testing.TB, *site)) {
-	s := startSite(t, siteOptions{})
-	conns := openMany(t, s, h1, "/echo", s.of("alice"), 10, 1)
-	ends := make(chan clientEnd, len(conns))
+func stopsInTime(t testing.TB, stop func(testing.TB, *Site)) {
+	s := StartSite(t, SiteOptions{})
+	conns := OpenMany(t, s, H1, "/echo", s.Of("alice"), 10, 1)
+	ends := make(chan ClientEnd, len(conns))
 	for _, c := range conns {
-		go func() { ends <- c.talkUntilClosed(numbered) }()
+		go func() { ends <- c.TalkUntilClosed(Numbered) }()
 	}
-	lag, start := measureLag(t), time.Now()
+	lag, start := MeasureLag(t), time.Now()
 	stop(t, s)
 	for range conns {
-		end := receive(t, "end of a socket", ends, patience)
-		if end.err != nil || end.close.code != closeGoingAway || end.close.reason == "" {
-			t.Errorf("%v %v, want 1001 with a reason", end.close, end.err)
+		end := Receive(t, "end of a socket", ends, Patience)
+		if end.Err != nil || end.Close.Code != CloseGoingAway || end.Close.Reason == "" {
+			t.Errorf("%v %v, want 1001 with a reason", end.Close, end.Err)
 			continue
 		}
-		lag.inTime(t, "close frame", start, end.at, 5*time.Second)
+		lag.InTime(t, "close frame", start, end.At, 5*time.Second)
 	}
-	receive(t, "end of the process", s.done, patience)
-	lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+	Receive(t, "end of the process", s.Done, Patience)
+	lag.InTime(t, "end of the process", start, time.Now(), 6*time.Second)
 }
 
 // TestStopWithoutWebsocketAuth: sockets outlive the last configuration that has
@@ -93,21 +93,21 @@ func stopsInTime(t testing.TB, stop func(testing.TB, *site)) {
 // and Caddy does not wait for them without end.
 func TestStopWithoutWebsocketAuth(t *testing.T) {
 	t.Parallel()
-	tryEachVersion(t, allVersions, siteOptions{}, func(t testing.TB, s *site, version string) {
-		c := s.open(t, version, "/echo", s.of("alice"))
+	TryEachVersion(t, AllVersions, SiteOptions{}, func(t testing.TB, s *Site, version string) {
+		c := s.Open(t, version, "/echo", s.Of("alice"))
 		const bare = "http://{$SITE} {\nrespond ok\n}\nhttps://{$TLS} {\ntls {$CERT} {$KEY}\nrespond ok\n}\n"
-		if err := s.reload(t, bare); err != nil {
+		if err := s.Reload(t, bare); err != nil {
 			t.Fatal(err)
 		}
-		c.echoes(t)
-		lag, start := measureLag(t), time.Now()
-		if err := s.terminate(); err != nil {
+		c.Echoes(t)
+		lag, start := MeasureLag(t), time.Now()
+		if err := s.Terminate(); err != nil {
 			t.Fatal(err)
 		}
 		c.says1001(t, lag, start, 5*time.Second)
-		s.closeAll()
-		receive(t, "end of the process", s.done, patience)
-		lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+		s.CloseAll()
+		Receive(t, "end of the process", s.Done, Patience)
+		lag.InTime(t, "end of the process", start, time.Now(), 6*time.Second)
 	})
 }
 
@@ -117,26 +117,26 @@ func TestStopWithoutWebsocketAuth(t *testing.T) {
 func TestStopAfterShutdownDelay(t *testing.T) {
 	t.Parallel()
 	const delay = 8 * time.Second
-	tryEachVersion(t, allVersions, siteOptions{globals: "shutdown_delay 8s"}, func(t testing.TB, s *site, version string) {
-		first := s.open(t, version, "/echo", s.of("alice"))
-		lag, start := measureLag(t), time.Now()
-		if err := s.terminate(); err != nil {
+	TryEachVersion(t, AllVersions, SiteOptions{Globals: "shutdown_delay 8s"}, func(t testing.TB, s *Site, version string) {
+		first := s.Open(t, version, "/echo", s.Of("alice"))
+		lag, start := MeasureLag(t), time.Now()
+		if err := s.Terminate(); err != nil {
 			t.Fatal(err)
 		}
-		s.waitLog(t, "shutdown scheduled")
-		second := s.open(t, version, "/echo", s.of("alice"))
-		for _, c := range []*wsConn{first, second} {
-			c.echoes(t)
+		s.WaitLog(t, "shutdown scheduled")
+		second := s.Open(t, version, "/echo", s.Of("alice"))
+		for _, c := range []*Conn{first, second} {
+			c.Echoes(t)
 		}
-		for _, c := range []*wsConn{first, second} {
+		for _, c := range []*Conn{first, second} {
 			c.says1001(t, lag, start, delay+5*time.Second)
 		}
 		if early := time.Since(start); early < delay-time.Second {
 			t.Errorf("closed %v after the signal, in a delay of %v", early, delay)
 		}
-		s.closeAll()
-		receive(t, "end of the process", s.done, patience)
-		lag.inTime(t, "end of the process", start, time.Now(), delay+6*time.Second)
+		s.CloseAll()
+		Receive(t, "end of the process", s.Done, Patience)
+		lag.InTime(t, "end of the process", start, time.Now(), delay+6*time.Second)
 	})
 }
 
@@ -147,17 +147,17 @@ func TestStopAsLongAsGracePeriod(t *testing.T) {
 	for _, period := range []string{"100ms", "10m"} {
 		t.Run(period, func(t *testing.T) {
 			t.Parallel()
-			tryEachVersion(t, allVersions, siteOptions{globals: "grace_period " + period}, func(t testing.TB, s *site, version string) {
-				c := s.open(t, version, "/echo", s.of("alice"))
-				c.echoes(t)
-				lag, start := measureLag(t), time.Now()
-				if err := s.terminate(); err != nil {
+			TryEachVersion(t, AllVersions, SiteOptions{Globals: "grace_period " + period}, func(t testing.TB, s *Site, version string) {
+				c := s.Open(t, version, "/echo", s.Of("alice"))
+				c.Echoes(t)
+				lag, start := MeasureLag(t), time.Now()
+				if err := s.Terminate(); err != nil {
 					t.Fatal(err)
 				}
 				c.says1001(t, lag, start, 5*time.Second)
-				s.closeAll()
-				receive(t, "end of the process", s.done, patience)
-				lag.inTime(t, "end of the process", start, time.Now(), 6*time.Second)
+				s.CloseAll()
+				Receive(t, "end of the process", s.Done, Patience)
+				lag.InTime(t, "end of the process", start, time.Now(), 6*time.Second)
 			})
 		})
 	}

@@ -17,46 +17,47 @@ import (
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/internal/pace"
 )
 
-// app is an application for tests with many sockets: it notes how each ends
+// App is an application for tests with many sockets: it notes how each ends
 // and forgets the messages. The path says what it does:
 //
 //	/echo   sends back what comes, compressed where that is agreed
-//	/flood  sends numbered messages, see [numbered], as fast as it can
+//	/flood  sends numbered messages, see [Numbered], as fast as it can
 //	/sink   reads and says nothing
 //	/plain  answers the upgrade with 200 and opens no WebSocket
-type app struct {
+type App struct {
 	*httptest.Server
-	opened     atomic.Int64
-	handshakes chan http.Header
-	ends       chan appEnd
-	plain      chan string // requests that were no handshake, as text
+	Opened     atomic.Int64
+	Handshakes chan http.Header
+	Ends       chan AppEnd
+	Plain      chan string // requests that were no handshake, as text
 }
 
-// appEnd is how a socket has ended for the application.
-type appEnd struct {
-	code int // of the close frame; 0 if there was none
-	err  error
-	at   time.Time
+// AppEnd is how a socket has ended for the application.
+type AppEnd struct {
+	Code int // of the close frame; 0 if there was none
+	Err  error
+	At   time.Time
 }
 
-func startApp(t testing.TB) *app {
+// StartApp returns a running application; it ends with the test.
+func StartApp(t testing.TB) *App {
 	t.Helper()
-	a := &app{
-		handshakes: make(chan http.Header, 20000), ends: make(chan appEnd, 20000),
-		plain: make(chan string, 1000),
+	a := &App{
+		Handshakes: make(chan http.Header, 20000), Ends: make(chan AppEnd, 20000),
+		Plain: make(chan string, 1000),
 	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Server.Close)
 	return a
 }
 
-// addr is what reverse_proxy is given.
-func (a *app) addr() string { return strings.TrimPrefix(a.URL, "http://") }
+// Addr is what reverse_proxy is given.
+func (a *App) Addr() string { return strings.TrimPrefix(a.URL, "http://") }
 
 // ServeHTTP implements http.Handler.
-func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/plain" || !websocket.IsWebSocketUpgrade(r) {
-		a.plain <- r.Method + " " + r.RequestURI + "\n" + flatten(r.Header)
+		a.Plain <- r.Method + " " + r.RequestURI + "\n" + Flatten(r.Header)
 		fmt.Fprintf(w, "plain %s", r.Method)
 		return
 	}
@@ -72,22 +73,22 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
-	a.opened.Add(1)
-	a.handshakes <- r.Header.Clone()
+	a.Opened.Add(1)
+	a.Handshakes <- r.Header.Clone()
 	if r.URL.Path == "/flood" {
 		go flood(conn)
 	}
-	a.ends <- a.converse(conn, r.URL.Path == "/echo")
+	a.Ends <- a.converse(conn, r.URL.Path == "/echo")
 }
 
 // converse reads until the socket ends.
-func (a *app) converse(conn *websocket.Conn, echo bool) appEnd {
+func (a *App) converse(conn *websocket.Conn, echo bool) AppEnd {
 	for {
 		kind, p, err := conn.ReadMessage()
 		if err != nil {
-			end := appEnd{err: err, at: time.Now()}
+			end := AppEnd{Err: err, At: time.Now()}
 			if closed, ok := errors.AsType[*websocket.CloseError](err); ok && closed.Code != websocket.CloseAbnormalClosure {
-				end.code = closed.Code
+				end.Code = closed.Code
 			}
 			return end
 		}
@@ -99,15 +100,15 @@ func (a *app) converse(conn *websocket.Conn, echo bool) appEnd {
 
 func flood(conn *websocket.Conn) {
 	for n := uint64(0); ; n++ {
-		if conn.WriteMessage(websocket.BinaryMessage, numbered(n)) != nil {
+		if conn.WriteMessage(websocket.BinaryMessage, Numbered(n)) != nil {
 			return
 		}
 	}
 }
 
-// numbered returns message n of a flood. Most are short and some so long that
+// Numbered returns message n of a flood. Most are short and some so long that
 // no buffer holds them, so that chunks and frames have different borders.
-func numbered(n uint64) []byte {
+func Numbered(n uint64) []byte {
 	size := 8 + n*7919%3000
 	if n%50 == 49 {
 		size = 90_000
@@ -115,22 +116,22 @@ func numbered(n uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, size), n)[:size]
 }
 
-// readFlood reads a flood to its end and returns the close frame. A message
-// that is missing, damaged or too many is an error; a [*cutError] says that
+// ReadFlood reads a flood to its end and returns the close frame. A message
+// that is missing, damaged or too many is an error; a [*CutError] says that
 // all was well until the stream ended within a message.
-func readFlood(c *wsConn) (*closed, error) {
+func ReadFlood(c *Conn) (*ClosedError, error) {
 	for n := uint64(0); ; n++ {
-		f, err := c.read()
-		if end, ok := errors.AsType[*closed](err); ok {
+		f, err := c.Read()
+		if end, ok := errors.AsType[*ClosedError](err); ok {
 			return end, nil
 		}
-		cut, isCut := errors.AsType[*cutError](err)
+		cut, isCut := errors.AsType[*CutError](err)
 		if err != nil && !isCut {
 			return nil, fmt.Errorf("message %d: %w", n, err)
 		}
-		want := numbered(n)
-		if f.opcode != opBinary || !bytes.HasPrefix(want, f.payload) || !isCut && len(f.payload) != len(want) {
-			return nil, fmt.Errorf("message %d: %d bytes that are not its first", n, len(f.payload))
+		want := Numbered(n)
+		if f.Opcode != OpBinary || !bytes.HasPrefix(want, f.Payload) || !isCut && len(f.Payload) != len(want) {
+			return nil, fmt.Errorf("message %d: %d bytes that are not its first", n, len(f.Payload))
 		}
 		if isCut {
 			return nil, cut
@@ -138,21 +139,21 @@ func readFlood(c *wsConn) (*closed, error) {
 	}
 }
 
-// end returns how the next socket has ended for the application.
-func (a *app) end(t testing.TB, within time.Duration) appEnd {
+// End returns how the next socket has ended for the application.
+func (a *App) End(t testing.TB, within time.Duration) AppEnd {
 	t.Helper()
-	return receive(t, "end of a socket at the application", a.ends, within)
+	return Receive(t, "end of a socket at the application", a.Ends, within)
 }
 
-// handshake returns the header of the next handshake that the application has
+// Handshake returns the header of the next handshake that the application has
 // accepted.
-func (a *app) handshake(t testing.TB) http.Header {
+func (a *App) Handshake(t testing.TB) http.Header {
 	t.Helper()
-	return receive(t, "handshake at the application", a.handshakes, patience)
+	return Receive(t, "handshake at the application", a.Handshakes, Patience)
 }
 
-// receive returns the next of what comes.
-func receive[T any](t testing.TB, what string, from <-chan T, within time.Duration) T {
+// Receive returns the next of what comes.
+func Receive[T any](t testing.TB, what string, from <-chan T, within time.Duration) T {
 	t.Helper()
 	timer := time.NewTimer(within)
 	defer timer.Stop()
@@ -165,8 +166,8 @@ func receive[T any](t testing.TB, what string, from <-chan T, within time.Durati
 	}
 }
 
-// eventually waits until problem returns an empty text.
-func eventually(t testing.TB, within time.Duration, problem func() string) {
+// Eventually waits until problem returns an empty text.
+func Eventually(t testing.TB, within time.Duration, problem func() string) {
 	t.Helper()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
@@ -185,18 +186,18 @@ func eventually(t testing.TB, within time.Duration, problem func() string) {
 	}
 }
 
-// lag is how late this machine is.
-type lag struct{ watch *pace.Watch }
+// Lag is how late this machine is.
+type Lag struct{ watch *pace.Watch }
 
-// measureLag measures until the test ends.
-func measureLag(t testing.TB) *lag {
+// MeasureLag measures until the test ends.
+func MeasureLag(t testing.TB) *Lag {
 	t.Helper()
-	return &lag{pace.Start(t)}
+	return &Lag{pace.Start(t)}
 }
 
-// inTime expects what happened at the moment at not before due, and at most
+// InTime expects what happened at the moment at not before due, and at most
 // within after it, give or take what the machine is late.
-func (l *lag) inTime(t testing.TB, what string, due, at time.Time, within time.Duration) {
+func (l *Lag) InTime(t testing.TB, what string, due, at time.Time, within time.Duration) {
 	t.Helper()
 	l.watch.InTime(t, what, due, at, within)
 }

@@ -23,43 +23,43 @@ import (
 // The HTTP versions that a WebSocket can be opened over: RFC 6455, RFC 8441
 // and RFC 9220.
 const (
-	h1 = "h1"
-	h2 = "h2"
-	h3 = "h3"
+	H1 = "h1"
+	H2 = "h2"
+	H3 = "h3"
 )
 
-// patience is how long a test waits for an event before it gives up. It is no
+// Patience is how long a test waits for an event before it gives up. It is no
 // measure of speed: the machine may be busy.
-const patience = time.Minute
+const Patience = time.Minute
 
 // window is how many bytes a client lets the server send before it has read
 // them. Under a flood they are what it has to read before it comes to a close
 // frame, so they are few.
 const window = 256 << 10
 
-// clientConn is one connection to a server, on which WebSockets are opened:
+// ClientConn is one connection to a server, on which WebSockets are opened:
 // one over HTTP/1.1, many over HTTP/2 and HTTP/3.
-type clientConn interface {
-	// open sends r, which [newHandshake] has made, and returns the answer. If
+type ClientConn interface {
+	// Open sends r, which [NewHandshake] has made, and returns the answer. If
 	// that accepts the handshake, so is the socket; otherwise the answer's
 	// body has been read.
-	open(r *http.Request) (*wsConn, *http.Response, error)
+	Open(r *http.Request) (*Conn, *http.Response, error)
 	// Close ends the connection without ado.
 	Close() error
 }
 
-// clientTLS trusts any server: certificates are not what is tested.
-func clientTLS(protocols ...string) *tls.Config {
+// ClientTLS trusts any server: certificates are not what is tested.
+func ClientTLS(protocols ...string) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
 }
 
-// connectTo opens a connection to addr, a host and a port, with TLS; over
+// ConnectTo opens a connection to addr, a host and a port, with TLS; over
 // HTTP/1.1 scheme may be http, too.
-func connectTo(ctx context.Context, version, scheme, addr string) (clientConn, error) {
+func ConnectTo(ctx context.Context, version, scheme, addr string) (ClientConn, error) {
 	switch version {
-	case h3:
+	case H3:
 		return connectH3(ctx, addr)
-	case h2:
+	case H2:
 		return connectH2(ctx, addr)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
@@ -68,14 +68,14 @@ func connectTo(ctx context.Context, version, scheme, addr string) (clientConn, e
 	}
 	_ = conn.(*net.TCPConn).SetReadBuffer(window)
 	if scheme == "https" {
-		conn = tls.Client(conn, clientTLS("http/1.1"))
+		conn = tls.Client(conn, ClientTLS("http/1.1"))
 	}
-	return h1Conn{conn}, nil
+	return H1Conn{conn}, nil
 }
 
-// newHandshake returns a handshake of the given version for a URL such as
+// NewHandshake returns a handshake of the given version for a URL such as
 // https://127.0.0.1:8443/chat.
-func newHandshake(ctx context.Context, version, target string, header http.Header) (*http.Request, error) {
+func NewHandshake(ctx context.Context, version, target string, header http.Header) (*http.Request, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -84,38 +84,39 @@ func newHandshake(ctx context.Context, version, target string, header http.Heade
 	maps.Copy(r.Header, header.Clone())
 	r.Header.Set("Sec-WebSocket-Version", "13")
 	switch version {
-	case h1:
+	case H1:
 		var key [16]byte
 		_, _ = rand.Read(key[:])
 		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 		r.Header.Set("Connection", "Upgrade")
 		r.Header.Set("Upgrade", "websocket")
 		r.Header.Set("Sec-WebSocket-Key", base64.StdEncoding.EncodeToString(key[:]))
-	case h2:
+	case H2:
 		r.Method = http.MethodConnect
 		r.Header[":protocol"] = []string{"websocket"}
-	case h3:
+	case H3:
 		r.Method, r.Proto = http.MethodConnect, "websocket"
 	}
 	return r, nil
 }
 
-// setProtocol makes r ask for another protocol than websocket.
-func setProtocol(r *http.Request, version, protocol string) {
+// SetProtocol makes r ask for another protocol than websocket.
+func SetProtocol(r *http.Request, version, protocol string) {
 	switch version {
-	case h1:
+	case H1:
 		r.Header.Set("Upgrade", protocol)
-	case h2:
+	case H2:
 		r.Header[":protocol"] = []string{protocol}
-	case h3:
+	case H3:
 		r.Proto = protocol
 	}
 }
 
-// h1Conn opens one WebSocket, RFC 6455 section 4.
-type h1Conn struct{ net.Conn }
+// H1Conn opens one WebSocket, RFC 6455 section 4.
+type H1Conn struct{ net.Conn }
 
-func (c h1Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
+// Open opens the one WebSocket that the connection can have.
+func (c H1Conn) Open(r *http.Request) (*Conn, *http.Response, error) {
 	stop := context.AfterFunc(r.Context(), func() { c.Close() })
 	defer stop()
 	if err := r.Write(c.Conn); err != nil {
@@ -129,44 +130,45 @@ func (c h1Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		return nil, answer, readBody(answer)
 	}
-	return newWSConn(br, c.Conn, func() { c.Close() }), answer, nil
+	return NewConn(br, c.Conn, func() { c.Close() }), answer, nil
 }
 
-// h2Conn opens WebSockets with extended CONNECT, RFC 8441.
-type h2Conn struct {
+// H2Conn opens WebSockets with extended CONNECT, RFC 8441.
+type H2Conn struct {
 	net.Conn
-	cc *http2.ClientConn //nolint:staticcheck // net/http refuses to send :protocol
+	Client *http2.ClientConn //nolint:staticcheck // net/http refuses to send :protocol
 }
 
-func connectH2(ctx context.Context, addr string) (clientConn, error) {
-	conn, err := (&tls.Dialer{Config: clientTLS(http2.NextProtoTLS)}).DialContext(ctx, "tcp", addr)
+func connectH2(ctx context.Context, addr string) (ClientConn, error) {
+	conn, err := (&tls.Dialer{Config: ClientTLS(http2.NextProtoTLS)}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	// net/http has the options, and golang.org/x/net/http2 the client.
-	t, err := http2.ConfigureTransports(&http.Transport{ //nolint:staticcheck // see h2Conn
+	t, err := http2.ConfigureTransports(&http.Transport{ //nolint:staticcheck // see H2Conn
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: window},
 	})
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	cc, err := t.NewClientConn(conn) //nolint:staticcheck // see h2Conn
+	cc, err := t.NewClientConn(conn) //nolint:staticcheck // see H2Conn
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return h2Conn{conn, cc}, nil
+	return H2Conn{conn, cc}, nil
 }
 
-func (c h2Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
+// Open opens a WebSocket on a stream of its own.
+func (c H2Conn) Open(r *http.Request) (*Conn, *http.Response, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	stop := context.AfterFunc(r.Context(), cancel)
 	defer stop()
 	body, w := io.Pipe()
 	r = r.WithContext(ctx)
 	r.Body, r.ContentLength = body, -1
-	answer, err := c.cc.RoundTrip(r)
+	answer, err := c.Client.RoundTrip(r)
 	if err != nil {
 		cancel()
 		return nil, nil, err
@@ -178,19 +180,19 @@ func (c h2Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
 	}
 	// Closing the body is what sends RST_STREAM.
 	reset := func() { answer.Body.Close(); cancel() }
-	return newWSConn(answer.Body, w, reset), answer, nil
+	return NewConn(answer.Body, w, reset), answer, nil
 }
 
-// h3Conn opens WebSockets with extended CONNECT, RFC 9220.
-type h3Conn struct {
-	conn *quic.Conn
-	cc   *http3.ClientConn
+// H3Conn opens WebSockets with extended CONNECT, RFC 9220.
+type H3Conn struct {
+	Conn   *quic.Conn
+	Client *http3.ClientConn
 }
 
-func connectH3(ctx context.Context, addr string) (clientConn, error) {
-	conn, err := quic.DialAddr(ctx, addr, clientTLS(http3.NextProtoH3), &quic.Config{
+func connectH3(ctx context.Context, addr string) (ClientConn, error) {
+	conn, err := quic.DialAddr(ctx, addr, ClientTLS(http3.NextProtoH3), &quic.Config{
 		KeepAlivePeriod:            10 * time.Second,
-		HandshakeIdleTimeout:       patience,
+		HandshakeIdleTimeout:       Patience,
 		InitialStreamReceiveWindow: window, MaxStreamReceiveWindow: window,
 		// Streams that are not read must not hold up the others.
 		InitialConnectionReceiveWindow: 100 * window, MaxConnectionReceiveWindow: 100 * window,
@@ -198,14 +200,14 @@ func connectH3(ctx context.Context, addr string) (clientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := h3Conn{conn, new(http3.Transport).NewClientConn(conn)}
+	c := H3Conn{conn, new(http3.Transport).NewClientConn(conn)}
 	select {
-	case <-c.cc.ReceivedSettings():
+	case <-c.Client.ReceivedSettings():
 	case <-ctx.Done():
 		c.Close()
 		return nil, ctx.Err()
 	}
-	if !c.cc.Settings().EnableExtendedConnect {
+	if !c.Client.Settings().EnableExtendedConnect {
 		c.Close()
 		return nil, errors.New("the server's settings have no extended CONNECT")
 	}
@@ -213,10 +215,11 @@ func connectH3(ctx context.Context, addr string) (clientConn, error) {
 }
 
 // Close ends the connection with a CONNECTION_CLOSE.
-func (c h3Conn) Close() error { return c.conn.CloseWithError(0, "") }
+func (c H3Conn) Close() error { return c.Conn.CloseWithError(0, "") }
 
-func (c h3Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
-	stream, err := c.cc.OpenRequestStream(r.Context())
+// Open opens a WebSocket on a stream of its own.
+func (c H3Conn) Open(r *http.Request) (*Conn, *http.Response, error) {
+	stream, err := c.Client.OpenRequestStream(r.Context())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -238,7 +241,7 @@ func (c h3Conn) open(r *http.Request) (*wsConn, *http.Response, error) {
 		reset()
 		return nil, answer, err
 	}
-	return newWSConn(stream, stream, reset), answer, nil
+	return NewConn(stream, stream, reset), answer, nil
 }
 
 // readBody puts what is left of the answer's body into memory.

@@ -19,15 +19,15 @@ import (
 // again, to any server that has the ticket keys.
 func TestEarlyDataIsRefused(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
+	s := StartSite(t, SiteOptions{})
 	cache := newTicketCache()
-	config := clientTLS(http3.NextProtoH3)
+	config := ClientTLS(http3.NextProtoH3)
 	config.ClientSessionCache = cache
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 
 	// The first connection gets a ticket, and shows that the token is good.
-	first, err := quic.DialAddr(ctx, s.tls, config, nil)
+	first, err := quic.DialAddr(ctx, s.TLSAddr, config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +41,12 @@ func TestEarlyDataIsRefused(t *testing.T) {
 		t.Fatal("the server gives no ticket")
 	}
 	_ = first.CloseWithError(0, "")
-	s.app.handshake(t)
-	opened := s.app.opened.Load()
+	s.App.Handshake(t)
+	opened := s.App.Opened.Load()
 
 	// The second one keeps back what ends the TLS handshake, so that the server
 	// has to decide in early data.
-	relay := newHandshakeRelay(t, s.tls)
+	relay := newHandshakeRelay(t, s.TLSAddr)
 	early, err := quic.DialAddrEarly(ctx, relay.addr(), config, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestEarlyDataIsRefused(t *testing.T) {
 	if c != nil || answer.StatusCode != http.StatusTooEarly {
 		t.Errorf("%s, want 425", answer.Status)
 	}
-	if got := s.app.opened.Load() - opened; got != 0 {
+	if got := s.App.Opened.Load() - opened; got != 0 {
 		t.Errorf("the application has had %d sockets out of early data", got)
 	}
 	relay.release()
@@ -77,24 +77,24 @@ func TestEarlyDataIsRefused(t *testing.T) {
 	}
 	// Caddy waits for its clients when it stops: it must know that they are gone.
 	_ = early.CloseWithError(0, "")
-	s.noneRuns(t, ofConnections)
+	s.NoneRuns(t, OfConnections)
 }
 
 // newH3Conn does not wait for the TLS handshake, nor for the server's settings.
-func newH3Conn(conn *quic.Conn) h3Conn {
-	return h3Conn{conn, new(http3.Transport).NewClientConn(conn)}
+func newH3Conn(conn *quic.Conn) H3Conn {
+	return H3Conn{conn, new(http3.Transport).NewClientConn(conn)}
 }
 
 // padding makes a request need packets of its own.
 const padding = 3000
 
-func openH3(ctx context.Context, conn h3Conn, s *site) (*wsConn, *http.Response, error) {
-	r, err := s.request(ctx, h3, "/echo", s.bearer(time.Now().Add(time.Hour)))
+func openH3(ctx context.Context, conn H3Conn, s *Site) (*Conn, *http.Response, error) {
+	r, err := s.Request(ctx, H3, "/echo", s.Bearer(time.Now().Add(time.Hour)))
 	if err != nil {
 		return nil, nil, err
 	}
 	r.Header.Set("X-Padding", strings.Repeat("p", padding))
-	return conn.open(r)
+	return conn.Open(r)
 }
 
 // ticketCache tells when it has a ticket.

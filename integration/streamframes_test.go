@@ -11,90 +11,93 @@ import (
 	"time"
 )
 
-// wsConn is a client's end of a WebSocket, written from RFC 6455 alone so that
+// Conn is a client's end of a WebSocket, written from RFC 6455 alone so that
 // it does not share an error with what it tests. One goroutine may read while
 // others write.
-type wsConn struct {
-	r *bufio.Reader
-	w io.WriteCloser
-	// vanish ends the stream as a client that crashes does: without a close
+type Conn struct {
+	Reader *bufio.Reader
+	w      io.WriteCloser
+	// Vanish ends the stream as a client that crashes does: without a close
 	// frame, and over HTTP/2 and HTTP/3 with a reset.
-	vanish func()
+	Vanish func()
 
 	writing    sync.Mutex // held for the time of one frame; guards the next
 	closing    bool       // a close frame was sent, and nothing follows one
 	fragmented bool       // of what the server sends
 }
 
-func newWSConn(r io.Reader, w io.WriteCloser, vanish func()) *wsConn {
-	return &wsConn{r: bufio.NewReader(r), w: w, vanish: vanish}
+// NewConn returns the client's end of a WebSocket that is open.
+func NewConn(r io.Reader, w io.WriteCloser, vanish func()) *Conn {
+	return &Conn{Reader: bufio.NewReader(r), w: w, Vanish: vanish}
 }
 
-// frame is one frame from the server.
-type frame struct {
+// Frame is one frame from the server.
+type Frame struct {
 	fin     bool
-	rsv     byte // the three reserved bits where they stand
-	opcode  byte
-	payload []byte
+	RSV     byte // the three reserved bits where they stand
+	Opcode  byte
+	Payload []byte
 }
 
 // The opcodes of RFC 6455 section 5.2 that the tests use.
 const (
-	opContinuation = 0x0
-	opText         = 0x1
-	opBinary       = 0x2
-	opClose        = 0x8
-	opPing         = 0x9
-	opPong         = 0xA
+	OpContinuation = 0x0
+	OpText         = 0x1
+	OpBinary       = 0x2
+	OpClose        = 0x8
+	OpPing         = 0x9
+	OpPong         = 0xA
 )
 
-// closed is the close frame that ended a socket.
-type closed struct {
-	code   uint16
-	reason string
+// ClosedError is the close frame that ended a socket.
+type ClosedError struct {
+	Code   uint16
+	Reason string
 }
 
-func (c *closed) Error() string { return fmt.Sprintf("closed with %d %q", c.code, c.reason) }
+// Error implements error.
+func (c *ClosedError) Error() string { return fmt.Sprintf("closed with %d %q", c.Code, c.Reason) }
 
-// cutError says that the stream has ended within a frame.
-type cutError struct {
+// CutError says that the stream has ended within a frame.
+type CutError struct {
 	size int64
 	err  error
 }
 
-func (e *cutError) Error() string {
+// Error implements error.
+func (e *CutError) Error() string {
 	return fmt.Sprintf("within a frame of %d bytes: %v", e.size, e.err)
 }
 
-// write sends one whole, masked frame.
-func (c *wsConn) write(opcode byte, payload []byte) error {
+// Write sends one whole, masked frame.
+func (c *Conn) Write(opcode byte, payload []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.closing {
 		return net.ErrClosed
 	}
-	c.closing = opcode == opClose
-	_, err := c.w.Write(clientFrame(0x80|opcode, payload))
+	c.closing = opcode == OpClose
+	_, err := c.w.Write(ClientFrame(0x80|opcode, payload))
 	return err
 }
 
-// writeRaw sends bytes as they are.
-func (c *wsConn) writeRaw(p []byte) error {
+// WriteRaw sends bytes as they are.
+func (c *Conn) WriteRaw(p []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	_, err := c.w.Write(p)
 	return err
 }
 
-// within runs f and has the socket vanish if that takes longer than d.
-func (c *wsConn) within(d time.Duration, f func() error) error {
-	stop := time.AfterFunc(d, c.vanish)
+// Within runs f and has the socket vanish if that takes longer than d.
+func (c *Conn) Within(d time.Duration, f func() error) error {
+	stop := time.AfterFunc(d, c.Vanish)
 	defer stop.Stop()
 	return f()
 }
 
-// clientFrame returns a masked frame whose first byte is first.
-func clientFrame(first byte, payload []byte) []byte {
+// ClientFrame returns a masked frame whose first byte is first.
+func ClientFrame(first byte, payload []byte) []byte {
 	b := append(make([]byte, 0, len(payload)+14), first)
 	switch n := len(payload); {
 	case n < 126:
@@ -112,14 +115,14 @@ func clientFrame(first byte, payload []byte) []byte {
 	return b
 }
 
-// read returns the next frame, and a [*closed] for a close frame. Anything
+// Read returns the next frame, and a [*ClosedError] for a close frame. Anything
 // that RFC 6455 does not allow is an error.
-func (c *wsConn) read() (frame, error) {
+func (c *Conn) Read() (Frame, error) {
 	var head [2]byte
-	if _, err := io.ReadFull(c.r, head[:]); err != nil {
-		return frame{}, err
+	if _, err := io.ReadFull(c.Reader, head[:]); err != nil {
+		return Frame{}, err
 	}
-	f := frame{fin: head[0]&0x80 != 0, rsv: head[0] & 0x70, opcode: head[0] & 0x0f}
+	f := Frame{fin: head[0]&0x80 != 0, RSV: head[0] & 0x70, Opcode: head[0] & 0x0f}
 	n, err := c.length(head[1])
 	if err != nil {
 		return f, err
@@ -127,22 +130,22 @@ func (c *wsConn) read() (frame, error) {
 	if err := c.check(f, n); err != nil {
 		return f, err
 	}
-	f.payload = make([]byte, n)
-	if got, err := io.ReadFull(c.r, f.payload); err != nil {
-		f.payload = f.payload[:got]
-		return f, &cutError{n, err}
+	f.Payload = make([]byte, n)
+	if got, err := io.ReadFull(c.Reader, f.Payload); err != nil {
+		f.Payload = f.Payload[:got]
+		return f, &CutError{n, err}
 	}
-	if f.opcode != opClose {
+	if f.Opcode != OpClose {
 		return f, nil
 	}
-	if len(f.payload) < 2 {
-		return f, &closed{code: 1005}
+	if len(f.Payload) < 2 {
+		return f, &ClosedError{Code: 1005}
 	}
-	return f, &closed{binary.BigEndian.Uint16(f.payload), string(f.payload[2:])}
+	return f, &ClosedError{binary.BigEndian.Uint16(f.Payload), string(f.Payload[2:])}
 }
 
 // length reads the payload's length, RFC 6455 section 5.2.
-func (c *wsConn) length(b byte) (int64, error) {
+func (c *Conn) length(b byte) (int64, error) {
 	var size int
 	switch {
 	case b&0x80 != 0:
@@ -155,31 +158,31 @@ func (c *wsConn) length(b byte) (int64, error) {
 		size = 8
 	}
 	var ext [8]byte
-	if _, err := io.ReadFull(c.r, ext[8-size:]); err != nil {
+	if _, err := io.ReadFull(c.Reader, ext[8-size:]); err != nil {
 		return 0, err
 	}
 	return int64(binary.BigEndian.Uint64(ext[:])), nil
 }
 
 // check judges a header by what came before it.
-func (c *wsConn) check(f frame, n int64) error {
-	switch f.opcode {
-	case opText, opBinary:
+func (c *Conn) check(f Frame, n int64) error {
+	switch f.Opcode {
+	case OpText, OpBinary:
 		if c.fragmented {
 			return errors.New("new message within another")
 		}
 		c.fragmented = !f.fin
-	case opContinuation:
+	case OpContinuation:
 		if !c.fragmented {
 			return errors.New("continuation of nothing")
 		}
 		c.fragmented = !f.fin
-	case opClose, opPing, opPong:
+	case OpClose, OpPing, OpPong:
 		if !f.fin || n > 125 {
 			return errors.New("control frame fragmented or too long")
 		}
 	default:
-		return fmt.Errorf("unknown opcode %#x", f.opcode)
+		return fmt.Errorf("unknown opcode %#x", f.Opcode)
 	}
 	if n < 0 || n > 64<<20 {
 		return fmt.Errorf("frame of %d bytes", n)
@@ -187,14 +190,14 @@ func (c *wsConn) check(f frame, n int64) error {
 	return nil
 }
 
-// answerClose ends the closing handshake as a browser does: it sends the code
+// AnswerClose ends the closing handshake as a browser does: it sends the code
 // back and waits for the server to end the connection. It returns nil if that
 // ended cleanly: with an EOF, and no byte before it.
-func (c *wsConn) answerClose(code uint16) error {
-	if err := c.write(opClose, binary.BigEndian.AppendUint16(nil, code)); err != nil {
+func (c *Conn) AnswerClose(code uint16) error {
+	if err := c.Write(OpClose, binary.BigEndian.AppendUint16(nil, code)); err != nil {
 		return fmt.Errorf("answering the close frame: %w", err)
 	}
-	if n, err := c.r.WriteTo(io.Discard); err != nil || n > 0 {
+	if n, err := c.Reader.WriteTo(io.Discard); err != nil || n > 0 {
 		return fmt.Errorf("after the close frame %d bytes and %w", n, err)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 type refusal struct {
 	name   string
 	path   string
-	header func(s *site) http.Header
+	header func(s *Site) http.Header
 	change func(r *http.Request, version string)
 	status int
 	// code and reason are those of reject close; code 0: it is a status then,
@@ -24,52 +24,52 @@ type refusal struct {
 }
 
 // goodHeader is that of a client whom nothing refuses.
-func goodHeader(s *site) http.Header {
-	return http.Header{"Authorization": {"Bearer " + s.issuer.token(map[string]any{"role": "admin"})}}
+func goodHeader(s *Site) http.Header {
+	return http.Header{"Authorization": {"Bearer " + s.Issuer.Token(map[string]any{"role": "admin"})}}
 }
 
 func protocolIs(protocol string) func(*http.Request, string) {
-	return func(r *http.Request, version string) { setProtocol(r, version, protocol) }
+	return func(r *http.Request, version string) { SetProtocol(r, version, protocol) }
 }
 
 // refusals are for a site with refusing.
 func refusals() []refusal {
 	return []refusal{
 		{
-			name: "no credential", header: func(*site) http.Header { return nil },
+			name: "no credential", header: func(*Site) http.Header { return nil },
 			status: 401, code: 3000, reason: "missing_credential",
 		},
 		{
-			name: "expired token", header: func(s *site) http.Header { return s.bearer(time.Now().Add(-time.Minute)) },
+			name: "expired token", header: func(s *Site) http.Header { return s.Bearer(time.Now().Add(-time.Minute)) },
 			status: 401, code: 3000, reason: "invalid_token",
 		},
-		{name: "stranger's signature", header: func(s *site) http.Header {
-			return http.Header{"Authorization": {"Bearer " + sign(jwt{key: strangerKey(), claims: s.issuer.claims()})}}
+		{name: "stranger's signature", header: func(s *Site) http.Header {
+			return http.Header{"Authorization": {"Bearer " + Sign(JWT{Key: StrangerKey(), Claims: s.Issuer.Claims()})}}
 		}, status: 401, code: 3000, reason: "invalid_token"},
 		{
-			name: "rule", header: func(s *site) http.Header { return s.bearer(time.Now().Add(time.Minute)) },
+			name: "rule", header: func(s *Site) http.Header { return s.Bearer(time.Now().Add(time.Minute)) },
 			status: 403, code: 3003, reason: "forbidden",
 		},
-		{name: "two credentials", header: func(s *site) http.Header {
+		{name: "two credentials", header: func(s *Site) http.Header {
 			h := goodHeader(s)
 			h["Authorization"] = append(h["Authorization"], h["Authorization"]...)
 			return h
 		}, status: 400},
 		// In HTTP/1.1 another protocol is an offer, see TestAttackOffersAreIgnored.
-		{name: "h2c", header: goodHeader, change: protocolIs("h2c"), status: 400, only: streamVersions},
-		{name: "another protocol", header: goodHeader, change: protocolIs("connect-udp"), status: 400, only: streamVersions},
+		{name: "h2c", header: goodHeader, change: protocolIs("h2c"), status: 400, only: StreamVersions},
+		{name: "another protocol", header: goodHeader, change: protocolIs("connect-udp"), status: 400, only: StreamVersions},
 		{
-			name: "another protocol, no credential", header: func(*site) http.Header { return nil },
-			change: protocolIs("websocket2"), status: 400, only: streamVersions,
+			name: "another protocol, no credential", header: func(*Site) http.Header { return nil },
+			change: protocolIs("websocket2"), status: 400, only: StreamVersions,
 		},
 		// The HTTP/3 client sends no such thing.
-		{name: "list", header: goodHeader, change: protocolIs("h2c, websocket"), status: 400, only: []string{h1, h2}},
+		{name: "list", header: goodHeader, change: protocolIs("h2c, websocket"), status: 400, only: []string{H1, H2}},
 		{
-			name: "version, no credential", header: func(*site) http.Header { return nil },
-			change: protocolIs("websocket/13"), status: 400, only: []string{h1, h2},
+			name: "version, no credential", header: func(*Site) http.Header { return nil },
+			change: protocolIs("websocket/13"), status: 400, only: []string{H1, H2},
 		},
 		{
-			name: "odd case, no credential", header: func(*site) http.Header { return nil },
+			name: "odd case, no credential", header: func(*Site) http.Header { return nil },
 			change: protocolIs("WebSocket"), status: 401, code: 3000, reason: "missing_credential",
 		},
 		{
@@ -79,7 +79,7 @@ func refusals() []refusal {
 		// A 200 to an extended CONNECT would open the WebSocket. In HTTP/1.1 it
 		// is an ordinary answer, see TestAnswerOfNoUpgrade.
 		{
-			name: "upstream answers 200", path: "/plain", header: goodHeader, only: streamVersions,
+			name: "upstream answers 200", path: "/plain", header: goodHeader, only: StreamVersions,
 			status: 502, code: 1013, reason: "bad_gateway",
 		},
 	}
@@ -90,13 +90,13 @@ func (f refusal) isFor(version string) bool {
 }
 
 // send sends the handshake.
-func (f refusal) send(t testing.TB, s *site, version string) (*wsConn, *http.Response) {
+func (f refusal) send(t testing.TB, s *Site, version string) (*Conn, *http.Response) {
 	t.Helper()
 	path := f.path
 	if path == "" {
 		path = "/echo"
 	}
-	return s.send(t, version, path, f.header(s), func(r *http.Request) {
+	return s.Send(t, version, path, f.header(s), func(r *http.Request) {
 		if f.change != nil {
 			f.change(r, version)
 		}
@@ -110,8 +110,8 @@ const refusing = "require claim role admin"
 // nothing of it.
 func TestStreamRefusals(t *testing.T) {
 	t.Parallel()
-	onOneSite(t, allVersions, siteOptions{directives: refusing}, func(t *testing.T, s *site, version string) {
-		opened := s.app.opened.Load()
+	onOneSite(t, AllVersions, SiteOptions{Directives: refusing}, func(t *testing.T, s *Site, version string) {
+		opened := s.App.Opened.Load()
 		for _, f := range refusals() {
 			if !f.isFor(version) {
 				continue
@@ -128,12 +128,12 @@ func TestStreamRefusals(t *testing.T) {
 				t.Errorf("%s: Cache-Control %q, want no-store", f.name, got)
 			}
 		}
-		if n := s.app.opened.Load() - opened; n != 0 {
+		if n := s.App.Opened.Load() - opened; n != 0 {
 			t.Errorf("the application has had %d sockets", n)
 		}
 		// The same client without what is wrong gets in.
-		s.open(t, version, "/echo", goodHeader(s)).echoes(t)
-		s.app.handshake(t)
+		s.Open(t, version, "/echo", goodHeader(s)).Echoes(t)
+		s.App.Handshake(t)
 	})
 }
 
@@ -141,12 +141,12 @@ func TestStreamRefusals(t *testing.T) {
 // closed with the code that a page can read, on every version.
 func TestStreamRejectClose(t *testing.T) {
 	t.Parallel()
-	o := siteOptions{
-		directives: refusing + "\nreject close",
-		proxy:      "stream_close_delay 1h\ntransport http {\nkeepalive off\n}", // it would be left
+	o := SiteOptions{
+		Directives: refusing + "\nreject close",
+		Proxy:      "stream_close_delay 1h\ntransport http {\nkeepalive off\n}", // it would be left
 	}
-	onOneSite(t, allVersions, o, func(t *testing.T, s *site, version string) {
-		before := s.footprintOf(t, version, goodHeader(s))
+	onOneSite(t, AllVersions, o, func(t *testing.T, s *Site, version string) {
+		before := s.FootprintOf(t, version, goodHeader(s))
 		for _, f := range refusals() {
 			if !f.isFor(version) {
 				continue
@@ -162,12 +162,12 @@ func TestStreamRejectClose(t *testing.T) {
 				t.Errorf("%s: %s, want a socket that is closed", f.name, answer.Status)
 				continue
 			}
-			if end := c.mustClose(t, patience); end.code != f.code || end.reason != f.reason {
+			if end := c.MustClose(t, Patience); end.Code != f.code || end.Reason != f.reason {
 				t.Errorf("%s: %v, want %d %q", f.name, end, f.code, f.reason)
 			}
 		}
-		s.closeAll()
-		s.nothingLeft(t, before)
+		s.CloseAll()
+		s.NothingLeft(t, before)
 	})
 }
 
@@ -193,13 +193,13 @@ func TestErrorPageIsNoTunnel(t *testing.T) {
 
 func errorPageIsNoTunnel(t *testing.T, first string) {
 	t.Helper()
-	o := siteOptions{
-		first:      first,
-		directives: refusing,
-		site:       "handle_errors {\nrewrite * /echo\nreverse_proxy {$APP}\n}",
-		env:        []startOption{withEnv("OTEL_TRACES_EXPORTER", "none")},
+	o := SiteOptions{
+		First:      first,
+		Directives: refusing,
+		After:      "handle_errors {\nrewrite * /echo\nreverse_proxy {$APP}\n}",
+		Env:        []StartOption{WithEnv("OTEL_TRACES_EXPORTER", "none")},
 	}
-	onOneSite(t, allVersions, o, func(t *testing.T, s *site, version string) {
+	onOneSite(t, AllVersions, o, func(t *testing.T, s *Site, version string) {
 		for _, f := range refusals() {
 			if !f.isFor(version) {
 				continue
@@ -211,22 +211,22 @@ func errorPageIsNoTunnel(t *testing.T, first string) {
 				}
 				continue
 			}
-			if version == h1 {
+			if version == H1 {
 				t.Errorf("%s: the error page has opened a WebSocket", f.name)
 			}
 			// The error page's own 200: its text, and the end of the stream.
-			_ = c.write(opText, []byte("let me in"))
+			_ = c.Write(OpText, []byte("let me in"))
 			var text []byte
-			err := c.within(patience, func() (err error) { text, err = io.ReadAll(c.r); return err })
+			err := c.Within(Patience, func() (err error) { text, err = io.ReadAll(c.Reader); return err })
 			if err != nil || string(text) != "plain GET" {
 				t.Errorf("%s: got %q, %v from the error page", f.name, text, err)
 			}
 		}
-		if n := s.app.opened.Load(); n != 0 {
+		if n := s.App.Opened.Load(); n != 0 {
 			t.Errorf("the error page has opened %d WebSockets at the application", n)
 		}
-		for range len(s.app.plain) {
-			seen := <-s.app.plain
+		for range len(s.App.Plain) {
+			seen := <-s.App.Plain
 			if strings.Contains(seen, " /plain\n") {
 				continue // the good handshake, before it was refused
 			}
@@ -242,8 +242,8 @@ func errorPageIsNoTunnel(t *testing.T, first string) {
 // then reaches nobody.
 func TestAnswerOfNoUpgrade(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, siteOptions{})
-	c, answer := s.handshake(t, h1, "/plain", goodHeader(s))
+	s := StartSite(t, SiteOptions{})
+	c, answer := s.Handshake(t, H1, "/plain", goodHeader(s))
 	if c != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("%s, want the application's 200", answer.Status)
 	}
@@ -256,24 +256,24 @@ func TestAnswerOfNoUpgrade(t *testing.T) {
 // with it.
 func TestOddCaseIsAuthenticated(t *testing.T) {
 	t.Parallel()
-	onOneSite(t, allVersions, siteOptions{}, func(t *testing.T, s *site, version string) {
-		exp := soon(8 * time.Second)
-		var open []*wsConn
+	onOneSite(t, AllVersions, SiteOptions{}, func(t *testing.T, s *Site, version string) {
+		exp := Soon(8 * time.Second)
+		var open []*Conn
 		for _, protocol := range []string{"WebSocket", "WEBSOCKET", "wEbSoCkEt"} {
-			c, answer := s.send(t, version, "/echo", s.bearer(exp), func(r *http.Request) {
-				setProtocol(r, version, protocol)
+			c, answer := s.Send(t, version, "/echo", s.Bearer(exp), func(r *http.Request) {
+				SetProtocol(r, version, protocol)
 			})
 			if c == nil {
 				t.Errorf("%s: %s", protocol, answer.Status)
 				continue
 			}
-			if user := s.app.handshake(t).Get("X-User"); user != "alice" {
+			if user := s.App.Handshake(t).Get("X-User"); user != "alice" {
 				t.Errorf("%s: application got X-User %q", protocol, user)
 			}
 			open = append(open, c)
 		}
 		for _, c := range open {
-			if end := c.mustClose(t, patience); end.code != closeUnauthorized {
+			if end := c.MustClose(t, Patience); end.Code != CloseUnauthorized {
 				t.Errorf("%v, want 3000", end)
 			}
 		}

@@ -18,55 +18,55 @@ import (
 	"time"
 )
 
-// site is a Caddy of a test's own in front of an [app], without debug logs:
+// Site is a Caddy of a test's own in front of an [App], without debug logs:
 // those would be most of what it does under load.
-type site struct {
-	*caddyProc
-	issuer *issuer
-	app    *app
+type Site struct {
+	*Caddy
+	Issuer *Issuer
+	App    *App
 
-	mu    sync.Mutex // guards the following
-	conns []clientConn
+	Mu    sync.Mutex // guards the following
+	Conns []ClientConn
 }
 
-// siteOptions are lines for the Caddyfile of a site.
-type siteOptions struct {
-	globals    string // into the global options
-	timeouts   string // into the servers' timeouts
-	first      string // before websocket_auth
-	directives string // into websocket_auth
-	proxy      string // into reverse_proxy; stream_close_delay 1h if empty
-	site       string // after reverse_proxy
-	env        []startOption
+// SiteOptions are lines for the Caddyfile of a site.
+type SiteOptions struct {
+	Globals    string // into the global options
+	Timeouts   string // into the servers' timeouts
+	First      string // before websocket_auth
+	Directives string // into websocket_auth
+	Proxy      string // into reverse_proxy; stream_close_delay 1h if empty
+	After      string // after reverse_proxy
+	Env        []StartOption
 }
 
-// caddyfile returns the Caddyfile.
-func (o siteOptions) caddyfile() string {
-	if o.proxy == "" {
-		o.proxy = "stream_close_delay 1h"
+// Caddyfile returns the Caddyfile.
+func (o SiteOptions) Caddyfile() string {
+	if o.Proxy == "" {
+		o.Proxy = "stream_close_delay 1h"
 	}
 	return `{
-	` + o.globals + `
+	` + o.Globals + `
 	servers {
 		timeouts {
-			` + o.timeouts + `
+			` + o.Timeouts + `
 		}
 	}
 }
 (site) {
-	` + o.first + `
+	` + o.First + `
 	websocket_auth {
 		verify jwt {$JWKS} {
 			audience chat
 		}
-		` + o.directives + `
+		` + o.Directives + `
 	}
 	reverse_proxy {$APP} {
 		header_up X-User {http.auth.user.id}
 		header_up X-Source {http.websocket_auth.source}
-		` + o.proxy + `
+		` + o.Proxy + `
 	}
-	` + o.site + `
+	` + o.After + `
 }
 http://{$SITE} {
 	import site
@@ -78,81 +78,84 @@ https://{$TLS} {
 `
 }
 
-func startSite(t testing.TB, o siteOptions) *site {
+// StartSite starts a Caddy of the test's own in front of an application of its
+// own.
+func StartSite(t testing.TB, o SiteOptions) *Site {
 	t.Helper()
-	s := &site{issuer: newIssuer(t), app: startApp(t)}
-	t.Cleanup(s.closeAll)
-	options := append([]startOption{withEnv("JWKS", s.issuer.jwksURL()), withEnv("APP", s.app.addr())}, o.env...)
-	s.caddyProc = startCaddy(t, o.caddyfile(), options...)
-	t.Cleanup(s.closeAll) // before Caddy stops, which waits for HTTP/3
+	s := &Site{Issuer: NewIssuer(t), App: StartApp(t)}
+	t.Cleanup(s.CloseAll)
+	options := append([]StartOption{WithEnv("JWKS", s.Issuer.JWKSURL()), WithEnv("APP", s.App.Addr())}, o.Env...)
+	s.Caddy = StartCaddy(t, o.Caddyfile(), options...)
+	t.Cleanup(s.CloseAll) // before Caddy stops, which waits for HTTP/3
 	return s
 }
 
-// bearer returns the header of a client whose token ends at the second exp.
-func (s *site) bearer(exp time.Time) http.Header {
-	return http.Header{"Authorization": {"Bearer " + s.issuer.expiring(exp)}}
+// Bearer returns the header of a client whose token ends at the second exp.
+func (s *Site) Bearer(exp time.Time) http.Header {
+	return http.Header{"Authorization": {"Bearer " + s.Issuer.Expiring(exp)}}
 }
 
 // base returns where a client of this version goes.
-func (s *site) base(version string) (scheme, addr string) {
-	if version == h1 {
-		return "http", s.site
+func (s *Site) base(version string) (scheme, addr string) {
+	if version == H1 {
+		return "http", s.Addr
 	}
-	return "https", s.tls
+	return "https", s.TLSAddr
 }
 
-// connect returns a connection that ends with the test, or with closeAll.
-func (s *site) connect(t testing.TB, version string) clientConn {
+// Connect returns a connection that ends with the test, or with CloseAll.
+func (s *Site) Connect(t testing.TB, version string) ClientConn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	conn, err := s.dial(ctx, version)
+	conn, err := s.Dial(ctx, version)
 	if err != nil {
 		t.Fatalf("connecting over %s: %v", version, err)
 	}
 	return conn
 }
 
-func (s *site) dial(ctx context.Context, version string) (clientConn, error) {
+// Dial is Connect with an error in the place of a failed test.
+func (s *Site) Dial(ctx context.Context, version string) (ClientConn, error) {
 	scheme, addr := s.base(version)
-	conn, err := connectTo(ctx, version, scheme, addr)
+	conn, err := ConnectTo(ctx, version, scheme, addr)
 	if err == nil {
-		s.mu.Lock()
-		s.conns = append(s.conns, conn)
-		s.mu.Unlock()
+		s.Mu.Lock()
+		s.Conns = append(s.Conns, conn)
+		s.Mu.Unlock()
 	}
 	return conn, err
 }
 
-// closeAll ends all connections as clients that crash do.
-func (s *site) closeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, conn := range s.conns {
+// CloseAll ends all connections as clients that crash do.
+func (s *Site) CloseAll() {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	for _, conn := range s.Conns {
 		conn.Close()
 	}
-	s.conns = nil
+	s.Conns = nil
 }
 
-// request returns a handshake.
-func (s *site) request(ctx context.Context, version, path string, header http.Header) (*http.Request, error) {
+// Request returns a handshake.
+func (s *Site) Request(ctx context.Context, version, path string, header http.Header) (*http.Request, error) {
 	scheme, addr := s.base(version)
-	return newHandshake(ctx, version, scheme+"://"+addr+path, header)
+	return NewHandshake(ctx, version, scheme+"://"+addr+path, header)
 }
 
-// openOn opens n WebSockets on one connection.
-func (s *site) openOn(ctx context.Context, version, path string, header http.Header, n int) ([]*wsConn, error) {
-	conn, err := s.dial(ctx, version)
+// OpenOn opens n WebSockets on one connection.
+func (s *Site) OpenOn(ctx context.Context, version, path string, header http.Header, n int) ([]*Conn, error) {
+	conn, err := s.Dial(ctx, version)
 	if err != nil {
 		return nil, err
 	}
-	var all []*wsConn
+	var all []*Conn
 	for range n {
-		r, err := s.request(ctx, version, path, header)
+		r, err := s.Request(ctx, version, path, header)
 		if err != nil {
 			return all, err
 		}
-		c, answer, err := conn.open(r)
+		c, answer, err := conn.Open(r)
 		if err != nil {
 			return all, err
 		}
@@ -164,36 +167,36 @@ func (s *site) openOn(ctx context.Context, version, path string, header http.Hea
 	return all, nil
 }
 
-// handshake tries to open a WebSocket on a connection of its own.
-func (s *site) handshake(t testing.TB, version, path string, header http.Header) (*wsConn, *http.Response) {
+// Handshake tries to open a WebSocket on a connection of its own.
+func (s *Site) Handshake(t testing.TB, version, path string, header http.Header) (*Conn, *http.Response) {
 	t.Helper()
-	return s.send(t, version, path, header, func(*http.Request) {})
+	return s.Send(t, version, path, header, func(*http.Request) {})
 }
 
-// send is handshake with changes to the request.
-func (s *site) send(t testing.TB, version, path string, header http.Header, change func(*http.Request)) (*wsConn, *http.Response) {
+// Send is Handshake with changes to the request.
+func (s *Site) Send(t testing.TB, version, path string, header http.Header, change func(*http.Request)) (*Conn, *http.Response) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	r, err := s.request(ctx, version, path, header)
+	r, err := s.Request(ctx, version, path, header)
 	if err != nil {
 		t.Fatal(err)
 	}
 	change(r)
-	c, answer, err := s.connect(t, version).open(r)
+	c, answer, err := s.Connect(t, version).Open(r)
 	if err != nil {
 		t.Fatalf("handshake over %s: %v", version, err)
 	}
 	return c, answer
 }
 
-// open opens a WebSocket on a connection of its own. While it cannot be known
+// Open opens a WebSocket on a connection of its own. While it cannot be known
 // who somebody is, because the keys are still on their way, it waits.
-func (s *site) open(t testing.TB, version, path string, header http.Header) (c *wsConn) {
+func (s *Site) Open(t testing.TB, version, path string, header http.Header) (c *Conn) {
 	t.Helper()
-	eventually(t, patience, func() string {
+	Eventually(t, Patience, func() string {
 		var answer *http.Response
-		if c, answer = s.handshake(t, version, path, header); c != nil {
+		if c, answer = s.Handshake(t, version, path, header); c != nil {
 			return ""
 		}
 		if answer.StatusCode != http.StatusServiceUnavailable {
@@ -204,18 +207,18 @@ func (s *site) open(t testing.TB, version, path string, header http.Header) (c *
 	return c
 }
 
-// adminClient leaves no connection behind that would count as Caddy's.
-var adminClient = &http.Client{
-	Transport: adminTransport{&http.Transport{DisableKeepAlives: true}}, Timeout: patience,
+// AdminClient leaves no connection behind that would count as Caddy's.
+var AdminClient = &http.Client{
+	Transport: AdminTransport{&http.Transport{DisableKeepAlives: true}}, Timeout: Patience,
 }
 
-// adminTransport tries again where nobody took the request: after a reload the
+// AdminTransport tries again where nobody took the request: after a reload the
 // admin server of the configuration before may still be closing its socket, with
 // a new connection in the queue, and no admin server waits long for a request.
-type adminTransport struct{ http.RoundTripper }
+type AdminTransport struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
-func (a adminTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a AdminTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	for tries := 1; ; tries++ {
 		answer, err := a.RoundTripper.RoundTrip(r)
 		untaken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) ||
@@ -232,10 +235,10 @@ func (a adminTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// admin returns what the admin API answers to a GET.
-func (s *site) admin(t testing.TB, path string) string {
+// Admin returns what the admin API answers to a GET.
+func (s *Site) Admin(t testing.TB, path string) string {
 	t.Helper()
-	answer, err := adminClient.Get("http://" + s.adminAddr + path)
+	answer, err := AdminClient.Get("http://" + s.AdminAddr + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,41 +250,42 @@ func (s *site) admin(t testing.TB, path string) string {
 	return string(body)
 }
 
-// footprint is what Caddy uses.
-type footprint struct{ goroutines, files int }
+// Footprint is what Caddy uses.
+type Footprint struct{ Goroutines, Files int }
 
-// slack is how many goroutines more than before may be found: those that
+// Slack is how many goroutines more than before may be found: those that
 // answer the question, and timers of Caddy's own.
-const slack = 6
+const Slack = 6
 
-// footprint returns what Caddy uses while it has no socket, and has had one of
+// Footprint returns what Caddy uses while it has no socket, and has had one of
 // the version that is to be tested: some things are made once.
-func (s *site) footprint(t testing.TB, version string) footprint {
+func (s *Site) Footprint(t testing.TB, version string) Footprint {
 	t.Helper()
-	return s.footprintOf(t, version, s.bearer(time.Now().Add(time.Hour)))
+	return s.FootprintOf(t, version, s.Bearer(time.Now().Add(time.Hour)))
 }
 
-// footprintOf is footprint with a client of one's own.
-func (s *site) footprintOf(t testing.TB, version string, header http.Header) footprint {
+// FootprintOf is Footprint with a client of one's own.
+func (s *Site) FootprintOf(t testing.TB, version string, header http.Header) Footprint {
 	t.Helper()
-	c := s.open(t, version, "/echo", header)
-	if err := c.write(opClose, []byte{0x03, 0xe8}); err != nil {
+	c := s.Open(t, version, "/echo", header)
+	if err := c.Write(OpClose, []byte{0x03, 0xe8}); err != nil {
 		t.Fatal(err)
 	}
-	s.app.end(t, patience)
-	s.app.handshake(t)
-	c.vanish()
-	s.closeAll()
-	s.noneRuns(t, slices.Concat(ofSockets, ofConnections))
-	return s.uses(t)
+	s.App.End(t, Patience)
+	s.App.Handshake(t)
+	c.Vanish()
+	s.CloseAll()
+	s.NoneRuns(t, slices.Concat(ofSockets, OfConnections))
+	return s.Uses(t)
 }
 
 var profileTotal = regexp.MustCompile(`^goroutine profile: total (\d+)`)
 
-func (s *site) uses(t testing.TB) footprint {
+// Uses returns what Caddy uses now.
+func (s *Site) Uses(t testing.TB) Footprint {
 	t.Helper()
-	files := openFiles(t, s.cmd.Process.Pid)
-	profile := s.admin(t, "/debug/pprof/goroutine?debug=1")
+	files := OpenFiles(t, s.Cmd.Process.Pid)
+	profile := s.Admin(t, "/debug/pprof/goroutine?debug=1")
 	total := profileTotal.FindStringSubmatch(profile)
 	if total == nil {
 		t.Fatalf("no total in the goroutine profile: %.200q", profile)
@@ -290,12 +294,12 @@ func (s *site) uses(t testing.TB) footprint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return footprint{n, files}
+	return Footprint{n, files}
 }
 
-// openFiles returns how many file descriptors a process has, or 0 where the
+// OpenFiles returns how many file descriptors a process has, or 0 where the
 // system does not tell: there, goroutines alone show what is left.
-func openFiles(t testing.TB, pid int) int {
+func OpenFiles(t testing.TB, pid int) int {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return 0
@@ -307,28 +311,29 @@ func openFiles(t testing.TB, pid int) int {
 	return len(entries)
 }
 
-// ofSockets are functions that run only for a socket, ofConnections those that
+// ofSockets are functions that run only for a socket, OfConnections those that
 // run for a connection.
 var (
 	ofSockets = []string{
 		"caddy-websocket-auth/proxy.(", "caddy-websocket-auth.(*socket)",
 		"reverseproxy.switchProtocolCopier", "reverseproxy.(*Handler).handleUpgradeResponse",
 	}
-	ofConnections = []string{
+	OfConnections = []string{
 		"http2.(*serverConn)", "quic-go.(*Conn).run", "http3.(*Server).handleConn", "net/http.(*conn).serve",
 	}
 )
 
-// noSocketLeft waits until nothing runs for a socket.
-func (s *site) noSocketLeft(t testing.TB) {
+// NoSocketLeft waits until nothing runs for a socket.
+func (s *Site) NoSocketLeft(t testing.TB) {
 	t.Helper()
-	s.noneRuns(t, ofSockets)
+	s.NoneRuns(t, ofSockets)
 }
 
-func (s *site) noneRuns(t testing.TB, functions []string) {
+// NoneRuns waits until no goroutine of Caddy's runs one of the functions.
+func (s *Site) NoneRuns(t testing.TB, functions []string) {
 	t.Helper()
-	eventually(t, patience, func() string {
-		stacks := goroutinesOf(s.admin(t, "/debug/pprof/goroutine?debug=1"), functions...)
+	Eventually(t, Patience, func() string {
+		stacks := goroutinesOf(s.Admin(t, "/debug/pprof/goroutine?debug=1"), functions...)
 		stacks = slices.DeleteFunc(stacks, func(stack string) bool {
 			return strings.Contains(stack, "pprof.writeGoroutine") // who answers us
 		})
@@ -339,19 +344,19 @@ func (s *site) noneRuns(t testing.TB, functions []string) {
 	})
 }
 
-// nothingLeft waits until Caddy uses no more than before, and runs nothing for
+// NothingLeft waits until Caddy uses no more than before, and runs nothing for
 // a socket.
-func (s *site) nothingLeft(t testing.TB, before footprint) {
+func (s *Site) NothingLeft(t testing.TB, before Footprint) {
 	t.Helper()
-	s.noneRuns(t, slices.Concat(ofSockets, ofConnections))
-	eventually(t, patience, func() string {
-		now := s.uses(t)
-		if now.files <= before.files && now.goroutines <= before.goroutines+slack {
+	s.NoneRuns(t, slices.Concat(ofSockets, OfConnections))
+	Eventually(t, Patience, func() string {
+		now := s.Uses(t)
+		if now.Files <= before.Files && now.Goroutines <= before.Goroutines+Slack {
 			return ""
 		}
 		return fmt.Sprintf("%d goroutines and %d files are left, %d and %d before: %s",
-			now.goroutines, now.files, before.goroutines, before.files,
-			s.admin(t, "/debug/pprof/goroutine?debug=1"))
+			now.Goroutines, now.Files, before.Goroutines, before.Files,
+			s.Admin(t, "/debug/pprof/goroutine?debug=1"))
 	})
 }
 

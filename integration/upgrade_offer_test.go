@@ -38,16 +38,16 @@ http://{$SITE3} {
 // whoever asks.
 func TestAttackOffersAreIgnored(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	b := newRawBackend(t, func(r *http.Request) string {
+	i := NewIssuer(t)
+	b := NewRawBackend(t, func(r *http.Request) string {
 		if upgrade := r.Header.Get("Upgrade"); upgrade != "" {
 			return "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + upgrade + "\r\n\r\n"
 		}
 		text := fmt.Sprint(r.Method, " ", r.Header["Connection"], r.Header["Http2-Settings"], r.Header["Accept"])
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
 	})
-	p := startCaddy(t, offerConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	authorization := "Authorization: Bearer " + i.token()
+	p := StartCaddy(t, offerConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	authorization := "Authorization: Bearer " + i.Token()
 	const settings = "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"
 	for _, offer := range []struct {
 		name   string
@@ -71,16 +71,16 @@ func TestAttackOffersAreIgnored(t *testing.T) {
 				status              int
 				body                string
 			}{
-				{p.site, "X-A: b", 200, offer.method + " [] [] [text/x]"},
-				{p.site2, authorization, 200, offer.method + " [] [] [text/x]"},
-				{p.site2, "X-A: b", 401, "missing_credential"},
-				{p.site3, authorization, 426, "upgrade_required"},
+				{p.Addr, "X-A: b", 200, offer.method + " [] [] [text/x]"},
+				{p.Addr2, authorization, 200, offer.method + " [] [] [text/x]"},
+				{p.Addr2, "X-A: b", 401, "missing_credential"},
+				{p.Addr3, authorization, 426, "upgrade_required"},
 			} {
-				conn := dialRaw(t, tc.addr)
-				conn.send(t, strings.Join(append([]string{
+				conn := DialRaw(t, tc.addr)
+				conn.Send(t, strings.Join(append([]string{
 					offer.method + " /offer HTTP/1.1", "Host: " + tc.addr, "Accept: text/x", tc.authorization,
 				}, offer.lines...), "\r\n")+"\r\n\r\n")
-				resp := conn.response(t)
+				resp := conn.Response(t)
 				body, _ := io.ReadAll(resp.Body)
 				if resp.StatusCode != tc.status || string(body) != tc.body {
 					t.Errorf("answered %s %q, want %d %q", resp.Status, body, tc.status, tc.body)
@@ -90,8 +90,8 @@ func TestAttackOffersAreIgnored(t *testing.T) {
 				}
 				// What follows is another request, and no tunnel's.
 				if !offer.closes {
-					conn.send(t, "GET /next HTTP/1.1\r\nHost: "+tc.addr+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-					if resp := conn.response(t); resp.StatusCode != http.StatusBadRequest {
+					conn.Send(t, "GET /next HTTP/1.1\r\nHost: "+tc.addr+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+					if resp := conn.Response(t); resp.StatusCode != http.StatusBadRequest {
 						t.Errorf("then answered %s, want 400", resp.Status)
 					}
 				}
@@ -100,7 +100,7 @@ func TestAttackOffersAreIgnored(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		if b.b.received("/next") {
+		if b.Recording.Received("/next") {
 			t.Error("the second request has reached the application")
 		}
 	})

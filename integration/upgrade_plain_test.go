@@ -122,12 +122,12 @@ https://{$TLS} {
 var upgradeWays = []string{"header_up", "request_header", "wrapped", "nested", "invoked", "behind"}
 
 // startUpgradeSite starts upgradePlainConfig.
-func startUpgradeSite(t *testing.T) (*caddyProc, *issuer, *backend) {
+func startUpgradeSite(t *testing.T) (*Caddy, *Issuer, *Backend) {
 	t.Helper()
-	i, b := newIssuer(t), newBackend(t)
+	i, b := NewIssuer(t), NewBackend(t)
 	helper := newHTTPBackend(t, func(http.ResponseWriter, *http.Request) {})
-	p := startCaddy(t, upgradePlainConfig,
-		withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr), withEnv("HELPER", helper))
+	p := StartCaddy(t, upgradePlainConfig,
+		WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr), WithEnv("HELPER", helper))
 	return p, i, b
 }
 
@@ -143,26 +143,26 @@ func newHTTPBackend(t *testing.T, serve http.HandlerFunc) string {
 // handshakes.
 func plainClient(t *testing.T, version string) *http.Client {
 	t.Helper()
-	if version == h3 {
-		transport := &http3.Transport{TLSClientConfig: clientTLS(http3.NextProtoH3)}
+	if version == H3 {
+		transport := &http3.Transport{TLSClientConfig: ClientTLS(http3.NextProtoH3)}
 		t.Cleanup(func() { _ = transport.Close() })
-		return &http.Client{Transport: transport, Timeout: patience}
+		return &http.Client{Transport: transport, Timeout: Patience}
 	}
-	transport := &http.Transport{TLSClientConfig: clientTLS("http/1.1"), DisableKeepAlives: true}
-	if version == h2 {
-		transport.TLSClientConfig, transport.ForceAttemptHTTP2 = clientTLS("h2"), true
+	transport := &http.Transport{TLSClientConfig: ClientTLS("http/1.1"), DisableKeepAlives: true}
+	if version == H2 {
+		transport.TLSClientConfig, transport.ForceAttemptHTTP2 = ClientTLS("h2"), true
 	} else {
 		// Not nil, which means HTTP/2.
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: Patience}
 }
 
 // keyed is the header of a request that is no handshake only because it does
 // not ask for an upgrade.
 func keyed(token string) http.Header {
-	h := http.Header{"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {rawKey}}
+	h := http.Header{"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {RawKey}}
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
@@ -173,7 +173,7 @@ func keyed(token string) http.Header {
 func plainGet(host, path string, lines ...string) string {
 	return strings.Join(append([]string{
 		"GET " + path + " HTTP/1.1", "Host: " + host,
-		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + rawKey,
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + RawKey,
 	}, lines...), "\r\n") + "\r\n\r\n"
 }
 
@@ -187,17 +187,17 @@ func TestAttackUpgradeOfPlainRequest(t *testing.T) {
 		for _, way := range append([]string{"stripped"}, upgradeWays...) {
 			t.Run(policy+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				path := "/" + policy + "/" + way + pathOf(t)
+				path := "/" + policy + "/" + way + PathOf(t)
 				var lines []string
 				if policy == "authenticate" || way == "stripped" {
-					lines = []string{"Authorization: Bearer " + i.token()}
+					lines = []string{"Authorization: Bearer " + i.Token()}
 				}
 				if way == "stripped" {
 					lines = append(lines, "Connection: Upgrade", "Upgrade: websocket")
 				}
-				conn := dialRaw(t, p.site)
-				conn.send(t, plainGet(p.site, path, lines...))
-				resp := conn.response(t)
+				conn := DialRaw(t, p.Addr)
+				conn.Send(t, plainGet(p.Addr, path, lines...))
+				resp := conn.Response(t)
 				if resp.StatusCode != http.StatusBadGateway {
 					t.Fatalf("answered %s, want 502", resp.Status)
 				}
@@ -210,20 +210,20 @@ func TestAttackUpgradeOfPlainRequest(t *testing.T) {
 					}
 				}
 				// As a tunnel it does not go on, and as HTTP it ends.
-				frame := maskedFrame("tunnelled")
+				frame := MaskedFrame("tunnelled")
 				_, _ = io.WriteString(conn, frame)
-				if rest := conn.rest(t); rest != "" {
+				if rest := conn.Rest(t); rest != "" {
 					t.Errorf("after the answer came %q", rest)
 				}
-				b.wait(t, path).waitClosed(t)
-				if b.received(frame) {
+				b.Wait(t, path).WaitClosed(t)
+				if b.Received(frame) {
 					t.Error("a frame has reached the application")
 				}
 			})
 		}
 	}
 	t.Cleanup(func() {
-		if all := p.logs.entries("socket opened"); len(all) > 0 {
+		if all := p.Logs.Entries("socket opened"); len(all) > 0 {
 			t.Errorf("sockets were opened: %v", all)
 		}
 	})
@@ -234,20 +234,20 @@ func TestUpgradeOfPlainRequestIsLogged(t *testing.T) {
 	t.Parallel()
 	p, i, _ := startUpgradeSite(t)
 	for _, policy := range []string{"pass", "authenticate"} {
-		conn := dialRaw(t, p.site)
-		conn.send(t, plainGet(p.site, "/"+policy+"/header_up/logged", "Authorization: Bearer "+i.token()))
-		if resp := conn.response(t); resp.StatusCode != http.StatusBadGateway {
+		conn := DialRaw(t, p.Addr)
+		conn.Send(t, plainGet(p.Addr, "/"+policy+"/header_up/logged", "Authorization: Bearer "+i.Token()))
+		if resp := conn.Response(t); resp.StatusCode != http.StatusBadGateway {
 			t.Fatalf("%s: answered %s", policy, resp.Status)
 		}
 	}
-	p.waitLog(t, "upstream_handshake")
-	eventually(t, patience, func() string {
-		if n := len(p.logs.entries("request refused")); n != 2 {
+	p.WaitLog(t, "upstream_handshake")
+	Eventually(t, Patience, func() string {
+		if n := len(p.Logs.Entries("request refused")); n != 2 {
 			return fmt.Sprintf("%d lines in the log, want 2", n)
 		}
 		return ""
 	})
-	for n, entry := range p.logs.entries("request refused") {
+	for n, entry := range p.Logs.Entries("request refused") {
 		policy := []string{"pass", "authenticate"}[n]
 		text := fmt.Sprint(entry["error"])
 		if entry["site"] != policy+"-header_up" || entry["route"] != "/"+policy+"/header_up/*" ||
@@ -263,16 +263,16 @@ func TestUpgradeOfPlainRequestIsLogged(t *testing.T) {
 func TestAttackUpgradeOfPlainStreams(t *testing.T) {
 	t.Parallel()
 	p, i, _ := startUpgradeSite(t)
-	for _, version := range streamVersions {
+	for _, version := range StreamVersions {
 		client := plainClient(t, version)
 		for _, policy := range []string{"pass", "authenticate"} {
 			for _, way := range upgradeWays {
-				url := "https://" + p.tls + "/" + policy + "/" + way + "/" + version
+				url := "https://" + p.TLSAddr + "/" + policy + "/" + way + "/" + version
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Header = keyed(i.token())
+				r.Header = keyed(i.Token())
 				resp, err := client.Do(r)
 				if err != nil {
 					t.Errorf("%s %s over %s: %v", policy, way, version, err)
@@ -293,16 +293,16 @@ func TestAttackUpgradeOfPlainStreams(t *testing.T) {
 func TestAttackExtendedConnectOfPlainRequest(t *testing.T) {
 	t.Parallel()
 	p, i, b := startUpgradeSite(t)
-	client := plainClient(t, h2)
+	client := plainClient(t, H2)
 	for _, policy := range []string{"pass", "authenticate"} {
-		path := "/" + policy + "/connect" + pathOf(t)
+		path := "/" + policy + "/connect" + PathOf(t)
 		body, w := io.Pipe()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+p.tls+path, body)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+p.TLSAddr+path, body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header = keyed(i.token())
-		frame := maskedFrame("tunnelled by " + policy)
+		r.Header = keyed(i.Token())
+		frame := MaskedFrame("tunnelled by " + policy)
 		go func() {
 			_, _ = io.WriteString(w, frame)
 			_ = w.Close()
@@ -316,8 +316,8 @@ func TestAttackExtendedConnectOfPlainRequest(t *testing.T) {
 		if resp.StatusCode != http.StatusBadGateway || string(text) != "upstream_handshake" {
 			t.Errorf("%s: answered %s %q, want 502", policy, resp.Status, text)
 		}
-		b.wait(t, path).waitClosed(t)
-		if b.received(frame) {
+		b.Wait(t, path).WaitClosed(t)
+		if b.Received(frame) {
 			t.Errorf("%s: a frame has reached the application", policy)
 		}
 	}
@@ -329,31 +329,31 @@ func TestUpgradeSiteServesWebSockets(t *testing.T) {
 	t.Parallel()
 	p, i, b := startUpgradeSite(t)
 	for _, way := range upgradeWays {
-		conn, _ := mustDial(t, p.site, bearer("/pass/"+way+"/ws", i.token()))
-		mustEcho(t, conn, "hello "+way)
+		conn, _ := MustDial(t, p.Addr, Bearer("/pass/"+way+"/ws", i.Token()))
+		MustEcho(t, conn, "hello "+way)
 	}
-	for _, version := range streamVersions {
+	for _, version := range StreamVersions {
 		for _, way := range upgradeWays {
 			ctx := t.Context()
-			r, err := newHandshake(ctx, version, "https://"+p.tls+"/pass/"+way+"/"+version, http.Header{"Authorization": {"Bearer " + i.token()}})
+			r, err := NewHandshake(ctx, version, "https://"+p.TLSAddr+"/pass/"+way+"/"+version, http.Header{"Authorization": {"Bearer " + i.Token()}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn, err := connectTo(ctx, version, "https", p.tls)
+			conn, err := ConnectTo(ctx, version, "https", p.TLSAddr)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, answer, err := conn.open(r)
+			c, answer, err := conn.Open(r)
 			if err != nil || c == nil {
 				t.Errorf("%s over %s: %v %v", way, version, answer, err)
 				_ = conn.Close()
 				continue
 			}
-			c.echoes(t)
+			c.Echoes(t)
 			_ = conn.Close()
 		}
 	}
-	if len(b.seen("/pass/header_up/ws")) != 1 {
+	if len(b.Seen("/pass/header_up/ws")) != 1 {
 		t.Error("the application has not seen the WebSocket")
 	}
 }
@@ -362,7 +362,7 @@ func TestUpgradeSiteServesWebSockets(t *testing.T) {
 // with what the handlers behind set.
 func TestPlainAnswersStream(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
+	i := NewIssuer(t)
 	next := make(chan struct{})
 	application := newHTTPBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/sized" {
@@ -379,7 +379,7 @@ func TestPlainAnswersStream(t *testing.T) {
 		_, _ = io.WriteString(w, "two")
 		w.Header().Set("X-Sum", "6")
 	})
-	p := startCaddy(t, `
+	p := StartCaddy(t, `
 (site) {
 	websocket_auth {$JWKS} chat
 	reverse_proxy {$BACKEND}
@@ -390,9 +390,9 @@ http://{$SITE} {
 https://{$TLS} {
 	tls {$CERT} {$KEY}
 	import site
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", application))
-	for _, version := range allVersions {
-		client, base := plainClient(t, version), "https://"+p.tls
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", application))
+	for _, version := range AllVersions {
+		client, base := plainClient(t, version), "https://"+p.TLSAddr
 		resp, err := client.Get(base + "/stream")
 		if err != nil {
 			t.Fatalf("%s: %v", version, err)
@@ -403,7 +403,7 @@ https://{$TLS} {
 		}
 		select {
 		case next <- struct{}{}: // it came before the rest was written
-		case <-time.After(patience):
+		case <-time.After(Patience):
 			t.Fatalf("%s: the application does not go on", version)
 		}
 		rest, err := io.ReadAll(resp.Body)
@@ -427,8 +427,8 @@ https://{$TLS} {
 // which no handler of ours stands: without a key it opens no WebSocket.
 func TestAttackUpgradeByErrorPage(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t)
-	p := startCaddy(t, `
+	i, b := NewIssuer(t), NewBackend(t)
+	p := StartCaddy(t, `
 http://{$SITE} {
 	handle /pass/* {
 		websocket_auth {$JWKS} chat
@@ -468,19 +468,19 @@ http://{$SITE} {
 			header_up Connection Upgrade
 		}
 	}
-}`, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+}`, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for _, way := range []string{"pass", "authenticate", "reject", "gone", "tunnel", "authenticate/nobody"} {
-		conn := dialRaw(t, p.site)
-		authorization := "Authorization: Bearer " + i.token()
+		conn := DialRaw(t, p.Addr)
+		authorization := "Authorization: Bearer " + i.Token()
 		if way == "authenticate/nobody" {
 			authorization = "Accept: */*"
 		}
-		frame := maskedFrame("tunnelled by " + way)
-		conn.send(t, plainGet(p.site, "/"+way+"/1", authorization)+frame)
-		if resp := conn.response(t); resp.StatusCode == http.StatusSwitchingProtocols {
+		frame := MaskedFrame("tunnelled by " + way)
+		conn.Send(t, plainGet(p.Addr, "/"+way+"/1", authorization)+frame)
+		if resp := conn.Response(t); resp.StatusCode == http.StatusSwitchingProtocols {
 			t.Errorf("%s: answered 101", way)
 		}
-		if b.received(frame) {
+		if b.Received(frame) {
 			t.Errorf("%s: a frame has reached the application", way)
 		}
 		_ = conn.Close()

@@ -11,12 +11,12 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// switching returns the answer of an application that accepts the handshake,
+// Switching returns the answer of an application that accepts the handshake,
 // with more header lines; a line in place of one of its own replaces it.
-func switching(r *http.Request, lines ...string) string {
+func Switching(r *http.Request, lines ...string) string {
 	header := map[string]string{
 		"Upgrade": "websocket", "Connection": "Upgrade",
-		"Sec-WebSocket-Accept": acceptKey(r.Header.Get("Sec-Websocket-Key")),
+		"Sec-WebSocket-Accept": AcceptKey(r.Header.Get("Sec-Websocket-Key")),
 	}
 	var more strings.Builder
 	for _, line := range lines {
@@ -52,32 +52,32 @@ http://{$SITE} {
 func TestAttackWrongUpstreamHandshake(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(r *http.Request) string{
-		"wrong accept":        func(r *http.Request) string { return switching(r, "Sec-WebSocket-Accept: "+acceptKey("other")) },
-		"no accept":           func(r *http.Request) string { return switching(r, "Sec-WebSocket-Accept: ") },
-		"echoed key":          func(r *http.Request) string { return switching(r, "Sec-WebSocket-Accept: "+rawKey) },
-		"upgrade to h2c":      func(r *http.Request) string { return switching(r, "Upgrade: h2c") },
-		"no upgrade":          func(r *http.Request) string { return switching(r, "Upgrade: ") },
-		"no connection":       func(r *http.Request) string { return switching(r, "Connection: ") },
-		"unoffered protocol":  func(r *http.Request) string { return switching(r, "Sec-WebSocket-Protocol: admin") },
-		"the carrier":         func(r *http.Request) string { return switching(r, "Sec-WebSocket-Protocol: bearer") },
-		"two protocols":       func(r *http.Request) string { return switching(r, "Sec-WebSocket-Protocol: chat, superchat") },
-		"unoffered extension": func(r *http.Request) string { return switching(r, "Sec-WebSocket-Extensions: permessage-deflate") },
-		"another extension":   func(r *http.Request) string { return switching(r, "Sec-WebSocket-Extensions: x-mux") },
+		"wrong accept":        func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Accept: "+AcceptKey("other")) },
+		"no accept":           func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Accept: ") },
+		"echoed key":          func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Accept: "+RawKey) },
+		"upgrade to h2c":      func(r *http.Request) string { return Switching(r, "Upgrade: h2c") },
+		"no upgrade":          func(r *http.Request) string { return Switching(r, "Upgrade: ") },
+		"no connection":       func(r *http.Request) string { return Switching(r, "Connection: ") },
+		"unoffered protocol":  func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Protocol: admin") },
+		"the carrier":         func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Protocol: bearer") },
+		"two protocols":       func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Protocol: chat, superchat") },
+		"unoffered extension": func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Extensions: permessage-deflate") },
+		"another extension":   func(r *http.Request) string { return Switching(r, "Sec-WebSocket-Extensions: x-mux") },
 	}
-	i := newIssuer(t)
-	b := newRawBackend(t, func(r *http.Request) string {
+	i := NewIssuer(t)
+	b := NewRawBackend(t, func(r *http.Request) string {
 		name := strings.ReplaceAll(strings.TrimPrefix(r.URL.Path, "/"), "-", " ")
 		return answers[name](r) + "\x81\x06leaked"
 	})
-	p := startCaddy(t, upstreamConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	p := StartCaddy(t, upstreamConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for name := range answers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn := dialRaw(t, p.site)
-			conn.send(t, upgrade(p.site, "/"+strings.ReplaceAll(name, " ", "-"),
-				"Sec-WebSocket-Protocol: chat, superchat, bearer, "+i.token()))
-			conn.send(t, maskedFrame("tunnelled"+name))
-			resp := conn.response(t)
+			conn := DialRaw(t, p.Addr)
+			conn.Send(t, Upgrade(p.Addr, "/"+strings.ReplaceAll(name, " ", "-"),
+				"Sec-WebSocket-Protocol: chat, superchat, bearer, "+i.Token()))
+			conn.Send(t, MaskedFrame("tunnelled"+name))
+			resp := conn.Response(t)
 			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != http.StatusBadGateway || string(body) != "upstream_handshake" {
 				t.Errorf("answered %s %q, want 502", resp.Status, body)
@@ -87,10 +87,10 @@ func TestAttackWrongUpstreamHandshake(t *testing.T) {
 					t.Errorf("the answer has %s: %q", header, resp.Header[header])
 				}
 			}
-			if rest := conn.finish(t); strings.Contains(rest, "leaked") {
+			if rest := conn.Finish(t); strings.Contains(rest, "leaked") {
 				t.Errorf("the client got %q", rest)
 			}
-			if b.b.received(maskedFrame("tunnelled" + name)) {
+			if b.Recording.Received(MaskedFrame("tunnelled" + name)) {
 				t.Error("the application got bytes of the client")
 			}
 		})
@@ -101,14 +101,14 @@ func TestAttackWrongUpstreamHandshake(t *testing.T) {
 // above means something.
 func TestRightUpstreamHandshake(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	b := newRawBackend(t, func(r *http.Request) string {
-		return switching(r, "Sec-WebSocket-Protocol: chat", "Upgrade: WebSocket", "Connection: keep-alive, upgrade") + "\x81\x05hello"
+	i := NewIssuer(t)
+	b := NewRawBackend(t, func(r *http.Request) string {
+		return Switching(r, "Sec-WebSocket-Protocol: chat", "Upgrade: WebSocket", "Connection: keep-alive, upgrade") + "\x81\x05hello"
 	})
-	p := startCaddy(t, upstreamConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	h := bearer("/", i.token())
-	h.subprotocols = []string{"superchat", "chat"}
-	conn, resp := mustDial(t, p.site, h)
+	p := StartCaddy(t, upstreamConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	h := Bearer("/", i.Token())
+	h.Subprotocols = []string{"superchat", "chat"}
+	conn, resp := MustDial(t, p.Addr, h)
 	if got := resp.Header.Get("Sec-Websocket-Protocol"); got != "chat" {
 		t.Errorf("subprotocol %q, want chat", got)
 	}
@@ -122,30 +122,30 @@ func TestRightUpstreamHandshake(t *testing.T) {
 // CVE-2024-23326).
 func TestUpstreamAnswersOrdinarily(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t)
-	b := newRawBackend(t, func(r *http.Request) string {
+	i := NewIssuer(t)
+	b := NewRawBackend(t, func(r *http.Request) string {
 		status := strings.TrimPrefix(r.URL.Path, "/")
 		return "HTTP/1.1 " + status + " Whatever\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-App: yes\r\n" +
-			"Sec-WebSocket-Accept: " + acceptKey(r.Header.Get("Sec-Websocket-Key")) + "\r\nContent-Length: 4\r\n\r\nbody"
+			"Sec-WebSocket-Accept: " + AcceptKey(r.Header.Get("Sec-Websocket-Key")) + "\r\nContent-Length: 4\r\n\r\nbody"
 	})
-	p := startCaddy(t, upstreamConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
+	p := StartCaddy(t, upstreamConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
 	for _, status := range []int{200, 301, 400, 401, 403, 404, 426, 500, 503} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			conn := dialRaw(t, p.site)
-			conn.send(t, upgrade(p.site, fmt.Sprintf("/%d", status), "Authorization: Bearer "+i.token()))
-			resp := conn.response(t)
+			conn := DialRaw(t, p.Addr)
+			conn.Send(t, Upgrade(p.Addr, fmt.Sprintf("/%d", status), "Authorization: Bearer "+i.Token()))
+			resp := conn.Response(t)
 			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != status || string(body) != "body" || resp.Header.Get("X-App") != "yes" {
 				t.Fatalf("answered %s %q", resp.Status, body)
 			}
 			// The bytes of a smuggled tunnel: another request, which is refused
 			// by itself, or nothing at all.
-			conn.send(t, fmt.Sprintf("GET /internal%d HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", status, p.site))
-			if rest := conn.finish(t); strings.Contains(rest, "body") {
+			conn.Send(t, fmt.Sprintf("GET /internal%d HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", status, p.Addr))
+			if rest := conn.Finish(t); strings.Contains(rest, "body") {
 				t.Errorf("the application has answered: %q", rest)
 			}
-			if b.b.received(fmt.Sprintf("/internal%d", status)) {
+			if b.Recording.Received(fmt.Sprintf("/internal%d", status)) {
 				t.Error("the application got bytes of the client")
 			}
 		})
@@ -156,11 +156,11 @@ func TestUpstreamAnswersOrdinarily(t *testing.T) {
 // nothing of it.
 func TestCompressionPasses(t *testing.T) {
 	t.Parallel()
-	i, b := newIssuer(t), newBackend(t, compressing())
-	p := startCaddy(t, upstreamConfig, withEnv("JWKS", i.jwksURL()), withEnv("BACKEND", b.addr))
-	h := bearer("/", i.token())
-	h.compress = true
-	conn, resp := mustDial(t, p.site, h)
+	i, b := NewIssuer(t), NewBackend(t, Compressing())
+	p := StartCaddy(t, upstreamConfig, WithEnv("JWKS", i.JWKSURL()), WithEnv("BACKEND", b.Addr))
+	h := Bearer("/", i.Token())
+	h.Compress = true
+	conn, resp := MustDial(t, p.Addr, h)
 	if got := resp.Header.Get("Sec-Websocket-Extensions"); !strings.HasPrefix(got, "permessage-deflate") {
 		t.Fatalf("extensions %q", got)
 	}
@@ -173,11 +173,11 @@ func TestCompressionPasses(t *testing.T) {
 			t.Fatalf("message of %d bytes: got %d, %v", size, len(got), err)
 		}
 	}
-	if b.received(strings.Repeat("compressible ", 20)) {
+	if b.Received(strings.Repeat("compressible ", 20)) {
 		t.Error("the messages have reached the application uncompressed")
 	}
 	// A client that offers none gets none.
-	_, resp = mustDial(t, p.site, bearer("/", i.token()))
+	_, resp = MustDial(t, p.Addr, Bearer("/", i.Token()))
 	if got := resp.Header.Get("Sec-Websocket-Extensions"); got != "" {
 		t.Errorf("extensions %q for a client that has offered none", got)
 	}

@@ -188,5 +188,5 @@ func validate(t testing.TB, config, adapter string) (output string, ok bool) {
 	if adapter != "" {
 		args = append(args, "--adapter", adapter)
 	}
-	return runCaddy(t, "", args...)
+	return RunCaddy(t, "", args...)
 }
