@@ -33,7 +33,7 @@ check: lint vuln test fuzz e2e
 # Packages that load the machine, or look at moments, have it to themselves. The
 # others run beside each other, two at a time on two cores, and so do the tests
 # of each that wait for a Caddy. That is built once for all of them.
-ALONE = /integration(/load)?$$
+ALONE = /integration/load$$
 
 # WEBSOCKET_AUTH_MODEL is how long the model test of the gate goes on.
 .PHONY: test

@@ -1,0 +1,11 @@
+// Package admin tests the admin API and its commands.
+package admin
+
+import (
+	"testing"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/integration/rig"
+)
+
+// TestMain makes what the tests of the package share, and ends it.
+func TestMain(m *testing.M) { rig.Main(m) }

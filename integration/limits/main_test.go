@@ -1,0 +1,11 @@
+// Package limits tests lockouts and limits of sessions.
+package limits
+
+import (
+	"testing"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/integration/rig"
+)
+
+// TestMain makes what the tests of the package share, and ends it.
+func TestMain(m *testing.M) { rig.Main(m) }

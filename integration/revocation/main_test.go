@@ -1,0 +1,11 @@
+// Package revocation tests that revocations and logouts end sockets.
+package revocation
+
+import (
+	"testing"
+
+	"github.com/caddy-websocket-auth/caddy-websocket-auth/integration/rig"
+)
+
+// TestMain makes what the tests of the package share, and ends it.
+func TestMain(m *testing.M) { rig.Main(m) }
