@@ -22,11 +22,16 @@ type driver struct {
 	dialer websocket.Dialer
 }
 
+// oneFrame is how long a message may be that goes out in one frame, as from a
+// browser.
+const oneFrame = 32 << 10
+
 // newDriver returns a driver whose sockets have read buffers of the size.
 func newDriver(site string, readBuffer int) *driver {
 	return &driver{site: site, dialer: websocket.Dialer{
 		HandshakeTimeout: patience,
 		ReadBufferSize:   readBuffer,
+		WriteBufferSize:  oneFrame,
 		WriteBufferPool:  new(sync.Pool),
 	}}
 }

@@ -145,20 +145,10 @@ func (b *bench) startTalking(ctx context.Context, s *side) error {
 
 // say sends a text message and reads one answer.
 func say(conn *websocket.Conn, message []byte) error {
-	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
-	if err != nil {
-		return err
-	}
-	return sayPrepared(conn, prepared)
-}
-
-// sayPrepared is say for a message that is often said. It is one frame, as that
-// of a browser.
-func sayPrepared(conn *websocket.Conn, message *websocket.PreparedMessage) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if err := conn.WritePreparedMessage(message); err != nil {
+	if err := conn.WriteMessage(websocket.TextMessage, message); err != nil {
 		return fmt.Errorf("sending: %w", err)
 	}
 	return listen(conn)
@@ -183,15 +173,11 @@ func listen(conn *websocket.Conn) error {
 // sayAgain sends the message on all sockets at once for as long as d, each
 // when the answer to the one before has come. It returns how often.
 func sayAgain(conns []*websocket.Conn, message []byte, d time.Duration) (int, error) {
-	prepared, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
-	if err != nil {
-		return 0, err
-	}
 	end := time.Now().Add(d)
 	counts := make([]int, len(conns))
-	err = parallel(len(conns), len(conns), func(i int) error {
+	err := parallel(len(conns), len(conns), func(i int) error {
 		for time.Now().Before(end) {
-			if err := sayPrepared(conns[i], prepared); err != nil {
+			if err := say(conns[i], message); err != nil {
 				return err
 			}
 			counts[i]++

@@ -17,7 +17,7 @@ type rule struct {
 	pointer    pointer
 	pass       string
 	// The texts that each such message holds, unless it is written otherwise.
-	needles [][]byte
+	needles []needle
 }
 
 // condition is one that a value must meet.
@@ -98,7 +98,7 @@ func (b *ruleBuilder) rule(c JSONRenewal) (*rule, error) {
 // texts: some decoders take them in any case.
 func (r *rule) need(text string) {
 	if !strings.ContainsAny(text, `"\/`) && strings.IndexFunc(text, isControl) < 0 {
-		r.needles = append(r.needles, []byte(text))
+		r.needles = append(r.needles, newNeedle(text))
 	}
 }
 
@@ -228,7 +228,7 @@ func (c condition) holdsLoosely(data []byte, found []span) bool {
 // that is not written otherwise.
 func (r *rule) possible(data []byte) bool {
 	for _, n := range r.needles {
-		if !bytes.Contains(data, n) {
+		if !n.in(data) {
 			return false
 		}
 	}
