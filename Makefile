@@ -87,7 +87,7 @@ bench-quick:
 soak:
 	$(GO) run ./tools/noskip $(RACE) -shuffle=on -count=20 -timeout=1h ./...
 	$(GO) test -count=1 -tags soak -run TestSoak -timeout=1h -p=1 -v ./integration/...
-	WEBSOCKET_AUTH_BELIEVE_ALL=1 $(GO) test $(RACE) -count=1 -timeout=1h -run 'TestBelieve$$' ./integration
+	WEBSOCKET_AUTH_BELIEVE_ALL=1 $(GO) test $(RACE) -count=1 -timeout=1h -run 'TestBelieve$$' ./integration/messages
 	WEBSOCKET_AUTH_MODEL=10m $(GO) test $(RACE) -count=1 -timeout=30m -run TestModelOfTheGate -v ./proxy
 	$(MAKE) fuzz FUZZTIME=3m
 	$(GO) run ./bench --rounds 31
