@@ -62,10 +62,10 @@ fuzz:
 
 .PHONY: lint
 lint:
-	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	$(GO) mod tidy -diff
 	@if [ -f e2e/go.mod ]; then echo 'the same in e2e'; \
-		cd e2e && $(GOLANGCI_LINT) run ./... && $(GO) mod tidy -diff; fi
+		cd e2e && $(GOLANGCI_LINT) run --allow-parallel-runners ./... && $(GO) mod tidy -diff; fi
 
 .PHONY: vuln
 vuln:
