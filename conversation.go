@@ -138,13 +138,13 @@ func (c *conversation) client(m proxy.Message) (v proxy.Verdict) {
 	parts, err := c.s.speaker.Client(c.state(), m)
 	if err != nil {
 		c.s.refuse(brokenBy(err), nil)
-		return proxy.Verdict{}
+		return proxy.Verdict{Ends: true}
 	}
 	v.Instead = c.passages[:0]
 	for i := range parts {
 		c.take(&parts[i], &v)
 		if c.s.isOver() {
-			return proxy.Verdict{}
+			return proxy.Verdict{Ends: true}
 		}
 	}
 	c.passages = v.Instead

@@ -73,6 +73,9 @@ type Verdict struct {
 	Now bool
 	// Instead goes on where Whole is not set.
 	Instead []Passage
+	// Ends: the reader has ended the socket because of this message. It goes
+	// nowhere; what the client had sent before it goes on.
+	Ends bool
 }
 
 // Passage is a message that goes on in another's place.

@@ -47,7 +47,12 @@ func (s *clientSink) message(m Message, raw []byte) error {
 			return ErrTooManyMessages
 		}
 	}
+	before := g.ending.Load()
 	verdict := g.talk.Reader.Client(m)
+	if verdict.Ends {
+		r.last = !before
+		return nil
+	}
 	if verdict.Whole {
 		r.enqueue(outgoing{data: raw, now: verdict.Now})
 		return nil

@@ -42,6 +42,32 @@ func TestGoodMessagesBeforeABadFrame(t *testing.T) {
 	}
 }
 
+// The same holds for what comes in front of a message that is refused, but for what
+// is held.
+func TestGoodMessagesBeforeARefusal(t *testing.T) {
+	for _, suspended := range []bool{false, true} {
+		t.Run(fmt.Sprint("suspended ", suspended), func(t *testing.T) {
+			inReading(t, Reading{}, func(t *testing.T, r *readingRig) {
+				r.reader.client = func(m Message) Verdict {
+					if string(m.Data) != "bad" {
+						return Verdict{Whole: true}
+					}
+					r.gate.End(End{Cause: "refused", Code: ClosePolicyViolation, Reason: "refused"})
+					return Verdict{Ends: true}
+				}
+				want := []string{"one", "two", "close 1001"}
+				if suspended {
+					r.suspend()
+					want = want[2:]
+				}
+				r.clientSends(join(msg("one"), msg("two"), msg("bad"), msg("behind")))
+				r.atAppIs(want...)
+				r.atClientIs("close 1008 refused")
+			})
+		})
+	}
+}
+
 // What the gate has taken in part, or holds, goes nowhere all the same.
 func TestHeldMessagesBeforeABadFrame(t *testing.T) {
 	inReading(t, Reading{}, func(t *testing.T, r *readingRig) {

@@ -41,6 +41,25 @@ func TestFirstMessageLogin(t *testing.T) {
 	})
 }
 
+// TestMessagesBeforeARefusedOne: whole messages that come in the same write as one
+// that ends the socket reach the application, once that has opened it.
+func TestMessagesBeforeARefusedOne(t *testing.T) {
+	t.Parallel()
+	rig.ForEachPeerVersion(t, rig.FirstMessage(), nil, func(t *testing.T, s *rig.PeerSite, version string) {
+		c := s.Open(t, version, "/chat", rig.NoHeader)
+		exp := time.Now().Add(time.Hour)
+		c.Says(t, rig.Login(s.Issuer.Expiring(exp)))
+		c.Accepted(t, exp)
+		p := s.Socket(t)
+		c.Says(t, "zero")
+		p.Hears(t, "zero")
+		c.Says(t, "one", "two", `{"type":"auth","token":"x","token":"y"}`, "three")
+		p.Hears(t, "one", "two")
+		p.Ends(t, 1001)
+		c.Broken(t, rig.ClosePolicy)
+	})
+}
+
 // TestFirstMessageEarlyBytes: what comes in one segment with the handshake is
 // the first that is read (the smuggling of CVE-2025-64763).
 func TestFirstMessageEarlyBytes(t *testing.T) {
