@@ -46,6 +46,8 @@ func TestAttackMatchersOnHandshakes(t *testing.T) {
 	}{
 		"header":                 {"@ws header Upgrade websocket", []string{"'header'", "header Upgrade"}},
 		"header of h2c":          {"@ws not header HTTP2-Settings *", []string{"'not'", "header Http2-Settings"}},
+		"header of browsers":     {"@ws header Sec-Fetch-Mode websocket", []string{"'header'", "header Sec-Fetch-Mode"}},
+		"browsers' destination":  {"@ws `{header.Sec-Fetch-Dest} == 'empty'`", []string{"'expression'", "Sec-Fetch-Dest"}},
 		"pseudo header":          {"@ws header :protocol websocket", []string{"header :protocol"}},
 		"grpc":                   {"@ws not protocol grpc", []string{"the protocol grpc"}},
 		"version":                {"@ws protocol http/2+", []string{"'protocol'", "the protocol http/2+"}},

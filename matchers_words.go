@@ -194,9 +194,11 @@ func made(what, from string) string {
 	return what + ", which depends on " + from
 }
 
+// isHandshakeHeader tells whether a header is part of a handshake or, as Sec-Fetch-Mode
+// and Sec-Fetch-Dest, in those of browsers only.
 func isHandshakeHeader(canonical string) bool {
 	switch canonical {
-	case "Upgrade", "Connection", "Http2-Settings", ":protocol":
+	case "Upgrade", "Connection", "Http2-Settings", ":protocol", "Sec-Fetch-Mode", "Sec-Fetch-Dest":
 		return true
 	}
 	return strings.HasPrefix(canonical, "Sec-Websocket-")
@@ -248,7 +250,7 @@ func (d *derived) placeholder(name string) string {
 var (
 	handshakeWords = regexp.MustCompile(`(?i)\b(?:protocol|method)\s*\(|` +
 		`\{(?:proto|method|orig_method)\}|http\.request\.(?:proto|method|orig_method|tls\.proto)|` +
-		`header[^)}]*?(?:upgrade|connection|sec-websocket|http2-settings|:protocol)`)
+		`header[^)}]*?(?:upgrade|connection|sec-websocket|sec-fetch-mode|sec-fetch-dest|http2-settings|:protocol)`)
 	harmlessWords = regexp.MustCompile(`(?i)\bprotocol\s*\(\s*["'\x60]https?["'\x60]\s*\)`)
 	quotedWord    = regexp.MustCompile(`["'\x60]([^"'\x60]+)["'\x60]`)
 )
