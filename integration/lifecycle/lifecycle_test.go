@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
+
 	"github.com/caddy-websocket-auth/caddy-websocket-auth/integration/rig"
 )
 
@@ -89,11 +91,18 @@ func TestReloadInjectsNothing(t *testing.T) {
 		s.MustReload(t, rig.SiteOptions{Proxy: noDelay, Globals: options.Globals, Directives: "name again"})
 		for range n {
 			err := rig.Receive(t, "end of a socket", results, rig.Patience)
-			if _, cut := errors.AsType[*rig.CutError](err); err != nil && !cut {
+			if _, cut := errors.AsType[*rig.CutError](err); err != nil && !cut && !isAfterGrace(err) {
 				t.Error(err)
 			}
 		}
 	})
+}
+
+// isAfterGrace tells whether Caddy has closed a whole HTTP/3 connection, because its
+// grace period was over: a late machine had read so little of it by then.
+func isAfterGrace(err error) bool {
+	closed, ok := errors.AsType[*http3.Error](err)
+	return ok && closed.ErrorCode == http3.ErrCodeNoError
 }
 
 // TestRejectedConfigChangesNothing: sockets live on, and new ones open as
