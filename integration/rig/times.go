@@ -19,8 +19,9 @@ func LaterThan(second time.Time, d time.Duration) time.Time {
 	return second.Add(Busy(d) + time.Second - 1).Truncate(time.Second)
 }
 
-// Busy returns how long what takes d may take on a machine that is busy.
-func Busy(d time.Duration) time.Duration { return min(pace.Scale(d), d+Patience/2) }
+// Busy returns how long what takes d may take on a machine that is busy. It is so
+// much shorter than Patience that several in a row are.
+func Busy(d time.Duration) time.Duration { return min(pace.Scale(d), d+Patience/5) }
 
 // Receive returns the next of what comes.
 func Receive[T any](t testing.TB, what string, from <-chan T, within time.Duration) T {
