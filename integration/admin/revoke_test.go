@@ -19,8 +19,10 @@ func TestAdminRevocations(t *testing.T) {
 		issuer := s.Issuer.URL
 		for _, kind := range []string{"subject", "jti", "sid"} {
 			alice, bob := s.Of("alice"), s.Of("bob")
-			c, d := s.Open(t, version, "/", alice), s.Open(t, version, "/", bob)
-			p, q := s.Socket(t), s.Socket(t)
+			c := s.Open(t, version, "/", alice)
+			p := s.Socket(t) // one after the other: the application may tell of them in any order
+			d := s.Open(t, version, "/", bob)
+			q := s.Socket(t)
 			value := map[string]string{"subject": "alice", "jti": "jti of alice", "sid": "sid of alice"}[kind]
 			before := time.Now()
 			r, ended := s.Revoke(t, map[string]any{"issuer": issuer, kind: value, "reason": "test"})

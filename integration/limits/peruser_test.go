@@ -18,8 +18,10 @@ import (
 func TestSessionsPerUserRefuse(t *testing.T) {
 	t.Parallel()
 	rig.ForEachPeerVersion(t, rig.SiteOptions{Directives: "sessions_per_user 2"}, nil, func(t *testing.T, s *rig.PeerSite, version string) {
-		first, second := s.Open(t, version, "/", s.Of("alice")), s.Open(t, version, "/", s.Of("alice"))
-		p, q := s.Socket(t), s.Socket(t)
+		first := s.Open(t, version, "/", s.Of("alice"))
+		p := s.Socket(t) // one after the other: the application may tell of them in any order
+		second := s.Open(t, version, "/", s.Of("alice"))
+		q := s.Socket(t)
 		for range 3 {
 			_, answer := s.Handshake(t, version, "/", s.Of("alice"))
 			if answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") == "" {
