@@ -106,10 +106,7 @@ func TestBelieveCorpus(t *testing.T) {
 	t.Parallel()
 	var verdicts []believeVerdict
 	found := committed(t)
-	edits := 200 // of each message
-	if *believeVerdicts != "" {
-		edits = 1000
-	}
+	const edits = 1000 // of each message
 	for _, b := range believedMessages {
 		messages := found
 		for _, text := range b.seeds() {

@@ -168,26 +168,15 @@ func connectsLoosely(packet []byte, binary, whole bool) bool {
 func couldAuthenticate(rest []byte, whole bool) bool {
 	if rest[0] == '/' {
 		n := bytes.IndexAny(rest, "?,")
-		name := rest
-		if n >= 0 {
-			name = rest[:n]
-		}
 		switch {
-		case n < 0 && !whole:
-			return true // the name has no end yet
-		case n < 0 || !isReadable(name):
-			return false
+		case n < 0:
+			return !whole // the name may have no end yet
 		case rest[n] == '?':
-			return true
+			return utf8.Valid(rest[:n])
 		}
 		rest = rest[n+1:]
 	}
 	return beginsLikeJSON(rest) && couldBeJSON(rest, whole)
-}
-
-// isReadable tells whether name is text without control characters.
-func isReadable(name []byte) bool {
-	return utf8.Valid(name) && bytes.IndexFunc(name, unicode.IsControl) < 0
 }
 
 // maxLengthHead is how long what stands for the length of a packet is at most.
