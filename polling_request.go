@@ -3,6 +3,7 @@ package websocketauth
 import (
 	"mime"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -65,9 +66,12 @@ func (h *Handler) checkUnread(r *http.Request) error {
 	if h.dialect == nil {
 		return nil
 	}
-	path, _, _ := strings.Cut(strings.TrimRight(strings.ToLower(r.URL.Path), "/"), ";")
-	last := strings.TrimSpace(path[strings.LastIndexByte(path, '/')+1:])
-	if slices.Contains(h.dialect.Traits().Unread, last) {
+	segments := strings.FieldsFunc(strings.ToLower(r.URL.Path), func(c rune) bool { return c == '/' || c == '\\' })
+	for i := range segments {
+		segments[i], _, _ = strings.Cut(segments[i], ";") // each has parameters of its own
+		segments[i] = strings.TrimSpace(segments[i])
+	}
+	if slices.Contains(h.dialect.Traits().Unread, path.Base(path.Clean("/"+strings.Join(segments, "/")))) {
 		return badTransport("the messages in its plain requests are not read: clients must connect by WebSocket")
 	}
 	return nil
