@@ -127,15 +127,19 @@ func messageOf(message []byte) packetKind {
 // Engine.IO 3 has in front of packets, take several packets out of one message,
 // and do the same with binary messages. If m is not whole, anything may follow it.
 func couldConnect(m proxy.Message, whole bool) bool {
+	if connectsLoosely(m.Data, m.Binary, whole) {
+		return true
+	}
 	for rest := m.Data; ; {
-		if !m.Binary && connectsInText(rest) || connectsLoosely(rest, m.Binary, whole) {
+		// Only to the next border, so that many packets cost no more than few.
+		packet, behind, more := bytes.Cut(rest, []byte{recordEnd})
+		if !m.Binary && connectsInText(packet) || connectsLoosely(packet, m.Binary, whole || more) {
 			return true
 		}
-		i := bytes.IndexByte(rest, recordEnd)
-		if i < 0 {
+		if !more {
 			return false
 		}
-		rest = rest[i+1:]
+		rest = behind
 	}
 }
 

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -146,6 +147,22 @@ func TestSocketIOAttachments(t *testing.T) {
 		}
 		if limit := map[bool]int{true: 1, false: 1 << 13}[begin == ""]; taken > limit {
 			t.Errorf("%d of %d attachments that begin with %q are taken for a login, want %d at most", taken, 1<<18, begin, limit)
+		}
+	}
+}
+
+// TestSocketIOManyPackets: what a message has many borders in is looked at once,
+// or it would take minutes.
+func TestSocketIOManyPackets(t *testing.T) {
+	t.Parallel()
+	d, err := NewSocketIO(SocketIOConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{"\x1e", "\x1e ", "\x1e40{\"a"} {
+		data := bytes.Repeat([]byte(piece), 1<<20/len(piece))
+		for _, binary := range []bool{false, true} {
+			_, _ = d.Start(Opening{}).Client(Open, proxy.Message{Binary: binary, Data: data})
 		}
 	}
 }
